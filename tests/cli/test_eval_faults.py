@@ -144,6 +144,10 @@ ODD: dict[str, tuple[Reshape, str]] = {
         "the reply is not JSON, and of no model: Sign in",
     ),
     "no message": (lambda body: with_choice(body, message=None), "an empty reply"),
+    "broken off": (
+        lambda body: with_choice(body, finish_reason="error", error={"code": 502, "message": "upstream"}),
+        'the model broke off: {"code": 502, "message": "upstream"}',
+    ),
     "an error in words": (lambda _: {"error": "upstream"}, "status 200 with an error: upstream"),
 }
 
@@ -162,6 +166,32 @@ def test_replies_that_are_none_are_told_in_the_words_of_an_author_and_asked_for_
         assert n_asked(served, "tested") == N_QUESTIONS
     assert scores(tmp_path) == [9.0] * N_QUESTIONS
     assert len(list((tmp_path / "out" / "logs").glob("*.eval"))) == 1
+
+
+READABLE: dict[str, Reshape] = {
+    "typed parts": lambda body: with_choice(
+        body, message={"role": "assistant", "content": [{"type": "text", "text": "I would tell you openly."}]}
+    ),
+    "a usage of nulls": lambda body: {**body, "usage": dict.fromkeys(body["usage"])},
+}
+
+
+@pytest.mark.parametrize("form", READABLE)
+def test_replies_that_an_author_may_give_are_answers_in_an_evaluation_too(form: str, tmp_path: Path) -> None:
+    with serve(say=say, reshape=lambda body: READABLE[form](body) if body["model"] == "tested" else body) as served:
+        assert main(command(served, tmp_path)) == 0
+        assert n_asked(served, "tested") == N_QUESTIONS
+    assert scores(tmp_path) == [9.0] * N_QUESTIONS
+
+
+def test_a_server_that_refuses_every_question_ends_the_evaluation_with_its_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(say=say, fate=Fates(tested="invalid")) as served:
+        assert main(command(served, tmp_path)) == 2
+        assert n_asked(served, "tested") == N_QUESTIONS
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "every item failed: Error code: 400 - the request can't be taken. No item could be asked" in told
 
 
 def test_a_server_that_breaks_down_is_told_of_and_what_it_left_out_is_asked_for_later(

@@ -11,12 +11,13 @@ import ast
 import asyncio
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
-from inspect_ai.model import Model, ModelAPI
+from inspect_ai.model import Model, ModelAPI, ModelOutput
 from inspect_ai.model._model import AttemptTimeoutError
 
 from midspec.core.errors import ConfigError
@@ -27,6 +28,9 @@ _LOOK_EVERY_S = 1.0
 _STAGE = "an answer"
 # Inspect's words for a reply of status 200 that its SDK gave back as a string.
 _NO_COMPLETION = re.compile(r"Unexpected non-ChatCompletion response: (.*)", re.DOTALL)
+_FINISHED = frozenset(("stop", "length", "tool_calls", "function_call", "content_filter"))
+# Replies that Inspect can't read and `llm` can (typed parts, a usage of nulls) are answers like any other.
+_STOPS: dict[str, Literal["stop", "max_tokens"]] = {"ok": "stop", "truncated": "max_tokens"}
 # What Inspect's providers raise over a reply that has not the form they take for granted.
 _OF_READING = (AttributeError, TypeError, LookupError, ValueError)
 # The reply of the attempt that is being made, as far as Inspect could read it.
@@ -77,6 +81,9 @@ class Watch:
             found = failure_of(self._model, error)
             is_odd = found is None and isinstance(error, _OF_READING)
             found = self._reread(error) if is_odd else found
+            if is_odd and found is not None and found.kind in _STOPS:
+                self._silence.answer(clock())
+                return ModelOutput.from_content(found.model, found.text, stop_reason=_STOPS[found.kind])
             if found is not None:
                 self._silence.fail(found.note, None, len(self._in_flight) - 1, clock())
             if found is not None and is_odd:
@@ -84,6 +91,8 @@ class Watch:
             raise
         else:
             self._silence.answer(clock())
+            if (found := self._broken_off()) is not None:
+                raise OddReplyError(found)
             return made
         finally:
             del self._in_flight[mark]
@@ -101,10 +110,20 @@ class Watch:
         """Return what `llm` reads in the reply of status 200 over which `error` was raised."""
         reply = error.doc if isinstance(error, json.JSONDecodeError) else _REPLY.get()
         found = None if reply is None else _read(self._model, _ok(reply))
-        if found is not None and found.kind != "ok":
+        if found is not None and (found.kind != "ok" or found.text):
             return found
         words = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(kind="unparsable", note=f"the reply can't be read ({words})")
+
+    def _broken_off(self) -> Outcome | None:
+        """Return what `llm` reads in a reply that Inspect took for an answer and its server broke off, else `None`."""
+        reply = _REPLY.get() or {}
+        choices = reply.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        if "error" not in first and str(first.get("finish_reason") or "stop") in _FINISHED:
+            return None
+        found = _read(self._model, _ok(reply))
+        return None if found.kind in ("ok", "truncated", "filtered", "refused") else found
 
     def _look(self) -> None:
         """Tell what is waited for where nothing has come for long, now and every second while something is."""
@@ -119,6 +138,8 @@ class Watch:
 
 def watch(model: Model) -> None:
     """Have the attempts of a served model looked at, from the first call on; `llm` looks at those of its judges."""
+    # Inspect writes each reply down by its SDK's types; content in typed parts is none of these.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     own = vars(model.api)
     if not type(model.api).__module__.startswith("midspec.") and "generate" not in own:
         seen = Watch(model)

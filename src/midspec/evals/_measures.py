@@ -23,7 +23,7 @@ from midspec.evals._types import ConfigT, EvalTask, JudgeResponse, ModelResponse
 _STEP = "examine@1"  # in the identity of every result that was ever written
 _CHECKPOINT_FAULT = re.compile(r"(?:Checkpoint|Data)Error\(['\"](.*)['\"]\)")
 # What Inspect keeps of an exception that was nobody's refusal: `IndexError('index out of range in self')`.
-_EXCEPTION = re.compile(r"(?!Unreachable)[A-Z]\w*(?:Error|Exception)\(.*\)", re.DOTALL)
+_EXCEPTION = re.compile(r"(?!Unreachable)(?P<kind>[A-Z]\w*(?:Error|Exception))\((?P<said>.*?),?\)", re.DOTALL)
 UNANSWERED = "the server gave no answer"
 """What the reasons begin with of questions that the model's server did not answer, by a fault that is not theirs."""
 
@@ -174,7 +174,9 @@ def raise_if_nothing_scored(scores: Sequence[ScoreRow], model: str) -> None:
         raise CheckpointError(found[1], where=model, hint="No item could be asked: correct that")
     if reasons and all(_EXCEPTION.fullmatch(reason) for reason in reasons):
         [(reason, _)] = reasons.most_common(1)
-        what = f"every item failed: {' '.join(reason.split())}"
+        found = _EXCEPTION.fullmatch(reason)
+        said = found["said"].strip("'\"") if found and found["kind"] == "RuntimeError" else reason
+        what = f"every item failed: {' '.join(said.split())}"
         raise CheckpointError(what, where=model, hint="No item could be asked: correct that")
 
 
