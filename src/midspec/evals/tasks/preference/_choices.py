@@ -32,19 +32,24 @@ from midspec.evals.tasks.preference._phrases import (
     DENIED_AFTER,
     DISLIKES,
     DOUBT,
+    EACH_ITS_CASE,
     ENDS,
     ENTRY,
     EQUAL,
     EXCLAIMED,
+    FACT,
+    GOES_BACK,
     GOOD,
     HEADING,
     IF_I_MUST,
     IS_ABOUT,
+    KIN,
     LEAD,
     LEAD_GOES_ON,
     LESS,
     MIND,
     NEGATION,
+    NOT_AS,
     OTHERS,
     OWN,
     PRAISED,
@@ -180,7 +185,7 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
     sides = {each.side for each in standing}
     denied = frozenset(each.side for each in mentions if each.state == "denied") - sides
     listed = any(each.state == "listed" for each in mentions)
-    if _is_others(sentence):
+    if _is_others(sentence) or EACH_ITS_CASE.search(sentence) or (FACT.match(sentence) and not MIND.search(sentence)):
         return nothing._replace(named=frozenset(each.side for each in mentions), is_open=True)
     found, weight = _own_choice(sentence, standing)
     topic = CHOICE_AS_TOPIC.search(sentence) if found is None else None
@@ -189,9 +194,7 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
     if found is None and not CONDITION.search(sentence.partition(",")[0] if MIND.search(sentence) else sentence):
         found, weight = _by_words(sentence, mentions, standing, is_undecided=is_undecided)
         weight = weight if forced is None else 2
-    for one, other in pairwise(standing):
-        if one.side != other.side and CORRECTED.search(sentence[one.at + 1 : other.at]):
-            found = standing[-1].side
+    found = _corrected(sentence, standing, found)
     is_open = (listed or is_doubted) and found is None
     if found is None and CONDITION.search(sentence) and standing:
         is_open = True
@@ -235,6 +238,8 @@ def _mentions(sentence: str) -> list[_Mention]:
         if state == "contrasted" and any(each.side != side and each.state == "stands" for each in found):
             state = "stands"  # "X is quick, while Y is cheap" says as much of the one as of the other.
         found.append(_Mention(side, at, state))
+    if len(found) > 1 and NOT_AS.search(sentence):
+        return [found[0]._replace(state="rejected"), *(each._replace(state="stands") for each in found[1:])]
     if EQUAL.search(sentence):
         return [each._replace(state="listed") for each in found]
     return _without_lists(sentence, found)
@@ -268,8 +273,20 @@ def _joins(sentence: str, begin: int, end: int) -> bool:
     return AND.fullmatch(between) is not None
 
 
+def _corrected(sentence: str, standing: list[_Mention], found: int | None) -> int | None:
+    """Return the choice of a speaker who goes back on what he has just said, else `found`."""
+    for one, other in pairwise(standing):
+        between, after = sentence[one.at + 1 : other.at], sentence[other.at + 1 :]
+        if one.side != other.side and GOES_BACK.search(between) and not any(map(str.isalnum, after)):
+            found = other.side
+        if one.side != other.side and CORRECTED.search(between):
+            found = standing[-1].side
+    return found
+
+
 def _is_others(sentence: str) -> bool:
     """Return whether the last who is spoken of before the first name are others than the speaker."""
+    sentence = KIN.sub("someone", sentence)
     before = re.split(M, sentence, maxsplit=1)[0]
     others = [found.end() for found in OTHERS.finditer(before)]
     own = [found.end() for found in MIND.finditer(before)]

@@ -40,6 +40,8 @@ _LINE_MARKS = re.compile(
     re.MULTILINE,
 )
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
+_ARROW = re.compile(r"\s*[-=]+>\s*|\s*[\u2192\u21d2\u27a1]\ufe0f?\s*")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\u301d-\u301f\u300a\u300b]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -85,6 +87,9 @@ _LATTER_ALONE = re.compile(_ALONE.format("second", "(?:2|two)"), re.MULTILINE)
 _OTHER = re.compile(r"\bthe other(?: (?:one|option|choice)\b|(?=\s*(?:[.,;!]|$)))", re.MULTILINE)
 
 
+_DENIALS = frozenset(("no", "not", "nein", "non", "nao", "nie", "\u043d\u0435\u0442"))
+
+
 class Names(NamedTuple):
     """How the two options may be called.
 
@@ -121,7 +126,7 @@ def one_form(text: str, *, keeps_accents: bool = False, keeps_emphasis: bool = F
     text = UNSEEN.sub("", _NOT_OURS.sub(" ", text))
     if not keeps_emphasis:
         text = _without_markup(text)
-    text = _QUOTES.sub('"', normalize(_DASH.sub(" \u2014 ", text)))
+    text = _QUOTES.sub('"', normalize(_DASH.sub(" \u2014 ", _THOUSANDS.sub("", _ARROW.sub(": ", text)))))
     if not keeps_accents and not text.isascii():
         text = unicodedata.normalize("NFKC", _ACCENTS.sub("", unicodedata.normalize("NFKD", text)))
     return text
@@ -207,6 +212,8 @@ def _whole(name: str) -> re.Pattern[str]:
     forms = ["-?".join(r"\.?" if letter == "." else re.escape(letter) for letter in part) for part in parts]
     pattern = r"[\s-]*".join(forms) if any(map(str.isalnum, "".join(parts))) else re.escape(name)
     begin = "" if re.match(f"[{_UNSPACED}]", name) else r"(?<!\w)"
+    if name in _DENIALS:  # "no doubt" does not say no
+        pattern += r"(?!\s+\w)"
     end = (
         ""
         if re.search(f"[{_UNSPACED}]$", name)
@@ -285,6 +292,8 @@ def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter:
         words = [word for word in _WORD.findall(run) if word not in _FILLERS or word in own]
         if not any(_stem(word) in stems or _UNSPACED_RUN.search(word) for word in words):
             return run
+        if run in _DENIALS and re.match(r"\s+\w", text[found.end() :]):
+            return run
         is_common = len(words) == 1 and words[0] in _COMMON | _FILLERS
         # "A well-fed horse" is not the one that was "bought well schooled".
         if is_common and (
@@ -308,7 +317,11 @@ def _mark_labels(text: str, labels: tuple[str, str], options: tuple[str, str]) -
     kept = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names if name.strip()), re.I)
     pieces, at = [], 0
     for found in kept.finditer(text):
-        pieces += [_labelled(text[at : found.start()], labels), found[0]]
+        # "A coffee": an article.
+        before = text[at : found.start()]
+        article = re.search(r"(?<!\w)[AIai]\s+$", before)
+        cut = article.start() if article is not None and article[0].strip() in labels else len(before)
+        pieces += [_labelled(before[:cut], labels), before[cut:], found[0]]
         at = found.end()
     return "".join([*pieces, _labelled(text[at:], labels)])
 

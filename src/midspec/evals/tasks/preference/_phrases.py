@@ -25,7 +25,7 @@ REJECTED = re.compile(
     r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|"
     r"loses to|and not|but not|statt|anstatt|anstelle|plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
     r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
-    r"|>\s*(?:the\s+)?$"
+    r"|(?<![-=])>\s*(?:the\s+)?$"
     r"|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
     r"|(?:\u800c\u4e0d\u662f|\u800c\u975e|\u800c\u4e0d\u9009|\u80dc\u8fc7|\u591a\u8fc7|\u6bd4\u8d77|\u6bd4|\u21d2|"
     r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
@@ -44,19 +44,23 @@ REJECTED_AFTER = re.compile(
 LESS = re.compile(r"\b(?:less|worse|fewer|loses|weniger|schlechter|moins|menos|not as|n't as|inferior)\b")
 NEGATION = re.compile(
     r"(?:\b(?:(?:any|every)thing (?:but|except)|least|less|worse|worst|wrong|lesser|loser|"
-    r"rejected|dispreferred|drop|swap|replace|trade|give up"
+    r"rejected|dispreferred|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|swap|replace|trade|give up"
     r"|not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
-    r"pas|jamais|nunca|no(?![,.!:]))\b(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
+    r"pas|jamais|nunca|geen|niet|nem|\u043d\u0435(?! \u0442\u043e\u043b\u044c\u043a\u043e)|"
+    r"\u043d\u0438\u043a\u043e\u0433\u0434\u0430|\u043d\u0435\u043d\u0430\u0432\u0438\u0436\u0443|nao|non|no(?![,.!:]))\b"
+    r"(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
     + _UP_TO_4
     + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
 )
 DENIED_AFTER = re.compile(
     r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
     r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:the )?least|"
-    r"(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|"
+    r"(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|wrong|incorrect|false|mistaken|"
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
     r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
+    r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,12}?(?:\u307e\u305b\u3093|\u306a\u3044|\u5acc\u3044|\u82e6\u624b)"
+    r"|^\"?(?:\uc740|\ub294|\uc744|\ub97c|\uc774|\uac00)?\s*[^.,]{0,10}?(?:\uc9c0 ?\uc54a|\uc2eb|\ubcc4\ub85c)"
 )
 EQUAL = re.compile(rf"{M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{M}")
 CONCEDED = re.compile(
@@ -88,6 +92,7 @@ OWN = re.compile(
     r"|\bich (?:wurde|werde|mochte)\b(?=[^.;]*\b(?:nehmen|wahlen|bevorzugen|vorziehen|kaufen|trinken)\b)"
     r"|\b(?:prefiero|elijo|elegiria|escojo|prefiro|escolho|preferirei)\b"
     r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
+    r"|\b(?:but|yet|and|though) (?:would |do )?(?:much |far |really |still )?(?:prefer|choose|pick)\b"
     r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
 )
@@ -131,17 +136,38 @@ CONDITION = re.compile(
 )
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
-    r"|come to think of it|correction|i mean|sorry)\b|^\W*no\b"
+    r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b|^\W*no\b"
 )
 CORRECTED = re.compile(
     r"\b(?:i mean|no,? wait|wait|scratch that|strike that|sorry|correction|make that|or rather)\b"
     r"[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
 )
+# Behind one name and before the last word, which is the other: "I'd say X, but honestly Y."
+GOES_BACK = re.compile(
+    r"\b(?:but|or|no),? (?:honestly|really|actually|truly|in truth|to be honest|if i'm honest|deep down)\b"
+    r"[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
+)
+# "X when it is cold, otherwise Y", "X if I stay and Y if I go": each has its own case.
+EACH_ITS_CASE = re.compile(
+    rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]*?(?:\botherwise|\belse|\bbut|\band|,)[^{SIDES}]*{M}"
+)
+# "X has more Y than Z" weighs things, and chooses none.
+FACT = re.compile(
+    rf"^\W*(?:an?\s+|the\s+)?{M}\s+(?:has|have|had|contains?|costs?|weighs?|lasts?|holds?|came|grew|arrived|appeared"
+    r"|(?:was|were) (?:invented|born|made|introduced|built))\b.*\bthan\b"
+)
+NOT_AS = re.compile(rf"{M}[^{SIDES}]*(?:\b(?:not|never)|n't) (?:\w+ )?as \w+ as [^{SIDES}]*{M}")
+# Whom the speaker names by what they are to him.
+KIN = re.compile(
+    r"\bmy (?:\w+ )?(?:friends?|wife|husband|partner|mother|father|mom|dad|parents?|brothers?|sisters?|son|daughter"
+    r"|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|makers?)\b"
+)
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
     r"^\W*(?:(?:well|hmm*|ok|okay|sure|honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
     r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
-    r"actually|wait|then|rather|maybe|perhaps|answer|option|choice|an?|the|some|my|das|der|die|le|la|ein|eine)\b[\s,:.!]*)*"
+    r"actually|wait|just kidding|never mind|then|rather|maybe|perhaps|answer|option|choice|an?|the|some|my|das"
+    r"|der|die|le|la|ein|eine)\b[\s,:.!]*)*"
     rf"[\"'(\s]*({M})"
 )
 ENTRY = re.compile(rf"^{ITEM}\s*(?:an?|the)(?:\s+[^\s.!?,;:]+){{1,7}}[.!?,;:]?$")
