@@ -166,6 +166,25 @@ def test_a_run_that_was_killed_goes_on_with_the_same_losses_and_ends_with_the_sa
     assert (tmp_path / "halting" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
+def test_a_damaged_half_way_checkpoint_is_told_and_the_same_job_begins_anew(
+    make_dpo: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_dpo(execution={"save_every_updates": 2}, recipe={"n_updates": 3})
+
+    def halt(progress: Progress) -> None:
+        if progress.update == 3:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        made(job, tmp_path / "out", on_progress=halt)
+    (checkpoint,) = (tmp_path / "out" / ".checkpoints").iterdir()
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"")
+    seen: list[int] = []
+    made(job, tmp_path / "out", on_progress=lambda progress: seen.append(progress.update))
+    assert seen == [1, 2, 3]
+    assert f"{checkpoint}: the half-way checkpoint is damaged" in caplog.text
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_fault_while_the_result_is_written_repeats_no_update(
     make_dpo: MakeJob, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch

@@ -14,9 +14,9 @@ from transformers import PrinterCallback
 from midspec.core.artifact import CHECKPOINTS
 from midspec.models import ChatTemplate, quiet
 from midspec.train._checkpoint import fitting
-from midspec.train._job import MetricsRow, Progress, Trained, TrainJob, last_checkpoint
+from midspec.train._job import MetricsRow, Progress, Trained, TrainJob
 from midspec.train._probe import training_dtype
-from midspec.train._recorder import Recorder
+from midspec.train._recorder import Recorder, whole_checkpoint
 from midspec.train._rewards import Reward
 from midspec.train._rl_plan import DpoPlan, GrpoPlan
 
@@ -100,7 +100,7 @@ def run_trainer(trainer: Any, recorder: Recorder, row_type: type[MetricsRow], fo
     Raises:
         ConfigError: the loss stopped being a finite number, or memory does not suffice.
     """
-    last = last_checkpoint(folder)
+    last = whole_checkpoint(folder, row_type)
     recorder.go_on_from(last, row_type)
     trainer.pop_callback(PrinterCallback)
     too_much = f"{trainer.args.per_device_train_batch_size} rows at once"
