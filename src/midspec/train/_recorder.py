@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -24,6 +25,8 @@ from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution
 from midspec.train._ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
     from midspec.train._distributed import Shards
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -111,9 +114,9 @@ def _damage(checkpoint: Path, row_type: type[MetricsRow]) -> str:
         for path in weights:
             with safe_open(path, framework="pt"):
                 pass
-        return "" if weights else "there are no weights"
     except (OSError, ValueError, KeyError, TypeError, DataError, zipfile.BadZipFile, SafetensorError) as error:
         return " ".join(str(error).split())[:160] or type(error).__name__
+    return "" if weights else "there are no weights"
 
 
 # Turns what a trainer logs of an update into a row of metrics; given as keywords are the fields of `MetricsRow`.
@@ -231,10 +234,18 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
         tokenizer: is saved beside the weights.
         folder: of the stage's result; the checkpoints are folders in it.
         shards: of a model that is divided among processes, of which the main one saves.
+        generation: the settings to save it with, where it is trained with others.
     """
 
-    def __init__(self, job: TrainJob, tokenizer: Any, folder: Path, shards: Shards | None = None) -> None:
-        self._shards = shards
+    def __init__(
+        self,
+        job: TrainJob,
+        tokenizer: Any,
+        folder: Path,
+        shards: Shards | None = None,
+        generation: GenerationConfig | None = None,
+    ) -> None:
+        self._shards, self._generation = shards, generation
         self._updates = frozenset(job.recipe.keep_updates)
         self._tokenizer = tokenizer
         self._folder = folder
@@ -252,6 +263,7 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
         draft.mkdir()
         config, generation = model.config, model.generation_config
         use_cache = config.use_cache
+        model.generation_config = copy.deepcopy(generation if self._generation is None else self._generation)
         with writing(self._folder):
             save_model(model, self._tokenizer, draft)
         for other in [path for path in draft.iterdir() if path.is_dir()]:
