@@ -29,6 +29,7 @@ from midspec.core.errors import (
 from midspec.models import (
     OPENING_ERRORS,
     ChatTemplate,
+    copy_vocabularies,
     find_checkpoint,
     generation_ends,
     load_model,
@@ -344,6 +345,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:
             with quiet():
                 model.save_pretrained(apart)
         tokenizer.save_pretrained(apart)
+        copy_vocabularies(tokenizer, apart)
         names = sorted(path.name for path in apart.iterdir() if path.is_file())
         for path in sorted(apart.iterdir()):
             if path.is_dir():
