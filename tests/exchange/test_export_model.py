@@ -12,12 +12,13 @@ import pytest
 import torch
 import yaml
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaTokenizer
 
 from midspec.cli import main
 from midspec.core.artifact import read_record
 from midspec.exchange import trace
 from midspec.models import quiet
+from midspec.models._for_readers import add_older_keys
 from midspec.study import TrainStep, build_step
 from midspec.train import TrainJob
 
@@ -184,6 +185,15 @@ def test_transformers_4_finds_its_keys_and_today_reads_the_same(chain: Path, tmp
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert config["torch_dtype"] == config["dtype"] == "bfloat16"
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.bfloat16
+
+
+def test_a_tokenizer_that_puts_no_bos_says_so_since_transformers_4_would_put_one(tmp_path: Path) -> None:
+    vocabulary = {token: number for number, token in enumerate(["<unk>", "<s>", "</s>", "▁", "a", "▁a"])}
+    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=[("▁", "a")])
+    tokenizer.save_pretrained(tmp_path)
+    add_older_keys(tokenizer, tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["add_bos_token"] is False
+    assert AutoTokenizer.from_pretrained(tmp_path)("a a").input_ids == tokenizer("a a").input_ids == [5, 5]
 
 
 @pytest.mark.parametrize("stage", ["full", "aligned", "before"])

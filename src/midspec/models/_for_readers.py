@@ -50,11 +50,16 @@ def _beside(place: str, name: str) -> Path | None:
     return None if found is None else Path(found)
 
 
-def add_older_keys(folder: Path) -> None:
+def add_older_keys(tokenizer: Any, folder: Path) -> None:
     """Name what transformers 4 reads under other keys as it does too, in a folder that version 5 has written.
 
     Version 4 (4.57.6) opens no tokenizer of the class `TokenizersBackend`, none whose `extra_special_tokens` are a
-    list, and passes over `dtype` and `rope_parameters` in silence. Version 5 reads the older names as its own.
+    list, and passes over `dtype` and `rope_parameters` in silence; its classes of Llama and Gemma put BOS before every
+    text unless they are told otherwise. Version 5 reads the older names as its own.
+
+    Args:
+        tokenizer: that was saved in the folder.
+        folder: with the tokenizer, and with the model's configuration where it is a whole model.
     """
     if (path := folder / "config.json").is_file():
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -66,6 +71,9 @@ def add_older_keys(folder: Path) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     if settings.get("tokenizer_class") == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    elif tokenizer.bos_token_id is not None and tokenizer.bos_token_id not in (ids := tokenizer("a")["input_ids"]):
+        has_eos = tokenizer.eos_token_id in ids
+        settings = {"add_bos_token": False, "add_eos_token": has_eos} | settings
     if isinstance(settings.get("extra_special_tokens"), list):
         settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
     write_text(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

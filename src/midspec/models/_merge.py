@@ -130,7 +130,7 @@ def export_weights(
         model.to(chosen).save_pretrained(folder)
         start.tokenizer.save_pretrained(folder)
     copy_vocabularies(start.tokenizer, folder, checkpoint.model, parent.model if parent is not None else None)
-    add_older_keys(folder)
+    add_older_keys(start.tokenizer, folder)
     del model
     start = start._replace(model=None)
     again = probe_logits(load_model(Checkpoint(model=str(folder)), dtype=torch.float32).eval(), start.probes)
@@ -177,7 +177,7 @@ def export_adapter(
         start.tokenizer.save_pretrained(folder)
         _generation(start, start.model.generation_config, temperature).save_pretrained(folder)
     copy_vocabularies(start.tokenizer, folder, checkpoint.model)
-    add_older_keys(folder)
+    add_older_keys(start.tokenizer, folder)
     rank, notes = _rank(start.model), _adapter_notes(settings)
     start = start._replace(model=None)
     again = load_model(Checkpoint(model=opens_at, adapter=str(folder)), dtype=torch.float32).eval()
