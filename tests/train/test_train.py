@@ -175,7 +175,7 @@ def test_a_damaged_half_way_checkpoint_is_told_and_the_same_job_begins_anew(
     assert seen == [1, 2, 3]
     (told,) = (record.getMessage() for record in caplog.records if record.name.startswith("midspec"))
     assert told.startswith(f"{checkpoint}: the half-way checkpoint is damaged (")
-    assert told.endswith("was removed: training goes on at the beginning")
+    assert told.endswith("was removed: training begins anew")
 
 
 def test_behind_a_damaged_checkpoint_an_older_whole_one_is_gone_on_from(

@@ -88,8 +88,8 @@ def whole_checkpoint(folder: Path, row_type: type[MetricsRow]) -> Path | None:
         # Where the folder stays, it has not its last file any more, or ends this here.
         (last / _METRICS).unlink(missing_ok=True)
         before = last_checkpoint(folder)
-        start = "at the beginning" if before is None else f"after update {before.name.rpartition('-')[2]}"
-        note(f"the half-way checkpoint is damaged ({damage}), and was removed: training goes on {start}", str(last))
+        start = "begins anew" if before is None else f"goes on after update {before.name.rpartition('-')[2]}"
+        note(f"the half-way checkpoint is damaged ({damage}), and was removed: training {start}", str(last))
     return last
 
 
