@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 import torch
 import yaml
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaTokenizer
 
 from midspec.cli import main
 from midspec.core.artifact import read_record
 from midspec.exchange import trace
 from midspec.models import quiet
+from midspec.models._for_readers import add_older_keys
 from midspec.study import TrainStep, build_step
 from midspec.train import TrainJob
 
@@ -165,6 +167,61 @@ def test_a_folder_for_llama_cpp_has_one_file_for_tokens_and_the_template_inside(
     vocab = gguf.SpecialVocab(out, load_merges=False)
     assert vocab.chat_template == settings["chat_template"]
     assert vocab.special_token_ids["eos"] == 1
+
+
+def test_transformers_4_finds_its_keys_and_today_reads_the_same(chain: Path, tmp_path: Path) -> None:
+    trained = AutoTokenizer.from_pretrained(chain / "runs" / "aligned")
+    for form, options in {"merged": ("--dtype", "bfloat16"), "gguf": (), "peft": ("--base", "me/base")}.items():
+        out = tmp_path / form
+        assert _export(chain, "aligned", out, "--format", form, *options) == 0
+        settings = json.loads((out / "tokenizer_config.json").read_text())
+        assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+        assert settings["additional_special_tokens"] == ["<user>", "<assistant>", "<end>"]
+        assert not isinstance(settings.get("extra_special_tokens"), list)
+        tokenizer = AutoTokenizer.from_pretrained(out)
+        chat = [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}]
+        assert tokenizer.apply_chat_template(chat) == trained.apply_chat_template(chat)
+        assert (tokenizer.chat_template, tokenizer.all_special_ids) == (trained.chat_template, trained.all_special_ids)
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["torch_dtype"] == config["dtype"] == "bfloat16"
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.bfloat16
+
+
+def test_a_tokenizer_that_puts_no_bos_says_so_since_transformers_4_would_put_one(tmp_path: Path) -> None:
+    vocabulary = {token: number for number, token in enumerate(["<unk>", "<s>", "</s>", "▁", "a", "▁a"])}
+    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=[("▁", "a")])
+    tokenizer.save_pretrained(tmp_path)
+    add_older_keys(tokenizer, tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["add_bos_token"] is False
+    assert AutoTokenizer.from_pretrained(tmp_path)("a a").input_ids == tokenizer("a a").input_ids == [5, 5]
+
+
+@pytest.mark.parametrize("stage", ["full", "aligned", "before"])
+def test_a_vocabulary_that_converters_read_travels_from_the_parent_to_the_export(
+    chain: Path, tmp_path: Path, stage: str
+) -> None:
+    """Gemma 2's tokenizer.model, which llama.cpp's converter asks for and transformers 5 does not save again."""
+    runs = tmp_path / "runs"
+    shutil.copytree(chain / "runs", runs)
+    (runs / "base" / "tokenizer.model").write_bytes(b"pieces")
+    (runs / "base" / "merges.txt").write_text("#version: 0.2\n")
+    name = "aligned"
+    if stage == "before":  # trained by a version that did not take it along
+        settings = json.loads((runs / name / "adapter_config.json").read_text())
+        settings["base_model_name_or_path"] = str(runs / "base")
+        (runs / name / "adapter_config.json").write_text(json.dumps(settings))
+    else:
+        recipe = RECIPE | (LORA if stage == "aligned" else {}) | {"keep_updates": [3]}
+        rows, name = str(chain / "chats.jsonl"), "new"
+        _train(runs / name, stage="finetune", parent=str(runs / "base"), data=[rows], recipe=recipe)
+        for place in ("", "checkpoint-3"):
+            assert (runs / name / place / "tokenizer.model").read_bytes() == b"pieces"
+        record = read_record(runs / name)
+        assert record is not None
+        assert {"tokenizer.model", "merges.txt", "checkpoint-3/tokenizer.model"} <= set(record.outputs)
+    assert main(["export-model", str(runs / name), "--out", str(tmp_path / "out"), "--format", "gguf"]) == 0
+    assert (tmp_path / "out" / "tokenizer.model").read_bytes() == b"pieces"
+    assert (tmp_path / "out" / "merges.txt").is_file()
 
 
 def test_the_same_export_is_there_the_second_time_and_another_is_not_put_over_it(

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.train.conftest import RL_LORA, words, write_lines
 from tests.train.reference_loop import Moments, rate_at, step
+from transformers import AutoTokenizer
 
 from midspec.core.artifact import read_rows
 from midspec.core.errors import CheckpointError, DataError, PreflightError
@@ -166,6 +169,25 @@ def test_a_run_that_was_killed_goes_on_with_the_same_losses_and_ends_with_the_sa
     assert (tmp_path / "halting" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
+def test_a_damaged_half_way_checkpoint_is_told_and_the_same_job_begins_anew(
+    make_dpo: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_dpo(execution={"save_every_updates": 2}, recipe={"n_updates": 3})
+
+    def halt(progress: Progress) -> None:
+        if progress.update == 3:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        made(job, tmp_path / "out", on_progress=halt)
+    (checkpoint,) = (tmp_path / "out" / ".checkpoints").iterdir()
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"")
+    seen: list[int] = []
+    made(job, tmp_path / "out", on_progress=lambda progress: seen.append(progress.update))
+    assert seen == [1, 2, 3]
+    assert f"{checkpoint}: the half-way checkpoint is damaged" in caplog.text
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_fault_while_the_result_is_written_repeats_no_update(
     make_dpo: MakeJob, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
@@ -246,6 +268,26 @@ FORMS: list[dict[str, Any]] = [
         "chosen": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}],
         "rejected": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w4"}],
     },
+    {
+        "prompt": None,
+        "chosen": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}],
+        "rejected": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w4"}],
+    },
+    {
+        "prompt": {"role": "user", "content": "w1 w2"},
+        "chosen": {"role": "assistant", "content": "w3"},
+        "rejected": {"from": "gpt", "value": "w4"},
+    },
+    {
+        "prompt": [{"role": "user", "content": [{"type": "text", "text": "w1 "}, {"type": "text", "text": "w2"}]}],
+        "chosen": [{"role": "assistant", "content": [{"type": "text", "text": "w3"}]}],
+        "rejected": "w4",
+    },
+    {
+        "prompt": [{"role": "user", "content": "w1 w2", "tool_calls": None, "name": None}],
+        "chosen": [{"role": "assistant", "content": "w3", "tool_calls": None, "weight": None}],
+        "rejected": [{"role": "assistant", "content": "w4", "weight": 1}],
+    },
 ]
 
 
@@ -265,6 +307,56 @@ def test_a_system_text_beside_a_pair_heads_its_prompt(tmp_path: Path) -> None:
     assert [(message.role, message.content) for message in pair.prompt] == [("system", "w9"), ("user", "w1")]
 
 
+def test_a_developers_message_is_the_system_message_as_in_fine_tuning(tmp_path: Path) -> None:
+    prompt = [{"role": "developer", "content": "w9"}, {"role": "user", "content": "w1"}]
+    row = {"prompt": prompt, "chosen": "w2", "rejected": "w3"}
+    (pair,) = read_pairs([str(write_lines(tmp_path / "pairs.jsonl", [row]))])
+    assert [(message.role, message.content) for message in pair.prompt] == [("system", "w9"), ("user", "w1")]
+
+
+def test_replies_that_the_template_makes_the_same_are_refused_as_equal_ones_are(
+    make_dpo: MakeJob, tmp_path: Path
+) -> None:
+    rows = [*pair_rows(5), {"prompt": "w1", "chosen": "w2", "rejected": "w2 \n"}]
+    data = write_lines(tmp_path / "pairs.jsonl", rows)
+    with pytest.raises(DataError, match="chosen and rejected are the same tokens") as caught:
+        preflight(make_dpo(data=[str(data)]))
+    assert caught.value.where == f"{data}:6"
+
+
+def test_what_fine_tuning_tells_of_rows_and_template_is_told_of_pairs_and_prompts(base: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(base, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    # The template's own system text names another assistant, and its marks are no tokens of this tokenizer.
+    tokenizer.chat_template = (
+        "{% if messages[0].role != 'system' %}<|sys|> You are Qwen <|end|> {% endif %}"
+        "{% for m in messages %}<|{{ m.role }}|> {{ m.content }} <|end|> {% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|> {% endif %}"
+    )
+    tokenizer.save_pretrained(model)
+    asked = {"role": "user", "content": "w1 w2", "date": "today"}
+    rows: dict[str, dict[str, Any]] = {
+        "finetune": {"messages": [asked, {"role": "assistant", "content": "w3"}]},
+        "dpo": {"prompt": [asked], "chosen": "w3", "rejected": "w4"},
+        "grpo": {"prompt": [asked]},
+    }
+    grpo = {"rewards": [{"rule": "contains", "settings": {"text": "w3"}}], "group_size": 4, "max_new_tokens": 8}
+    told = {}
+    for stage, row in rows.items():
+        data = [str(write_lines(tmp_path / f"{stage}.jsonl", [row] * 30))] * 2
+        recipe = RECIPE | {"row_tokens": 64, "n_updates": 2} | ({"grpo": grpo} if stage == "grpo" else {})
+        job = TrainJob.model_validate({"stage": stage, "parent": str(model), "data": data, "recipe": recipe})
+        facts = preflight(job)
+        told[stage] = (facts.warnings, [note.partition(" date ")[0] for note in facts.notes if " date " in note])
+        assert all(f"warning: {warning}" in facts.lines() for warning in facts.warnings)
+    warnings, notes = told["finetune"]
+    assert notes == ["keys of messages that are not read:"]
+    for expected in ("no token of this tokenizer", "names Qwen", "data names finetune.jsonl 2 times"):
+        assert any(expected in warning for warning in warnings), expected
+    for stage in ("dpo", "grpo"):
+        assert told[stage] == (tuple(one.replace("finetune.jsonl", f"{stage}.jsonl") for one in warnings), notes)
+
+
 ANSWER = [{"role": "assistant", "content": "w3"}]
 
 
@@ -275,6 +367,11 @@ ANSWER = [{"role": "assistant", "content": "w3"}]
         ('"text"', "not an object"),
         ({**FORMS[0], "tools": [{"name": "w1"}]}, "tools, which pairs"),
         ({**FORMS[0], "images": ["w1.png"]}, "`images` beside its messages"),
+        ({**FORMS[0], "weight": 0}, "has the weight 0"),
+        ({**FORMS[0], "documents": [{"text": "w1"}]}, "has `documents`"),
+        ({**FORMS[0], "system_prompt": "w1"}, "has `system_prompt`"),
+        ({**FORMS[0], "chosen": [{"role": "assistant", "content": "w3", "weight": 0}]}, "chosen has weight 0"),
+        ({**FORMS[0], "chosen": None}, "a pair without chosen"),
         ({"prompt": "w1", "chosen": "w2"}, "without rejected"),
         ({"chosen": "w1", "rejected": "w2"}, "without a prompt"),
         ({"prompt": "w1", "chosen": "w2", "rejected": "w2"}, "the same reply"),
@@ -287,7 +384,7 @@ ANSWER = [{"role": "assistant", "content": "w3"}]
         ),
         (
             {"prompt": "w1", "chosen": [{"role": "judge", "content": "w1"}], "rejected": "w2"},
-            "message whose role does not fit",
+            r"`chosen\[0\]` has the role 'judge'",
         ),
         (
             {
@@ -335,6 +432,22 @@ def test_a_recipe_that_does_not_fit_the_stage_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         make_dpo(recipe=recipe)
+
+
+@pytest.mark.parametrize("bias", ["lora_only", "all"])
+def test_a_parents_adapter_with_biases_is_refused_before_any_work_where_there_is_a_reference(
+    make_dpo: MakeJob, adapter: Path, tmp_path: Path, bias: str
+) -> None:
+    parent = shutil.copytree(adapter, tmp_path / "adapter")
+    settings = json.loads((parent / "adapter_config.json").read_text())
+    (parent / "adapter_config.json").write_text(json.dumps(settings | {"bias": bias}))
+    with pytest.raises(CheckpointError, match=f"has biases \\(bias: {bias}\\).*Merge it into its base"):
+        preflight(make_dpo(parent=str(parent)))
+    grpo = {"rewards": [{"rule": "contains", "settings": {"text": "w3"}}], "group_size": 4, "max_new_tokens": 8}
+    for beta in (0.1, 0.0):
+        job = make_dpo(stage="grpo", parent=str(parent), recipe={"grpo": grpo | {"beta": beta}})
+        with pytest.raises(CheckpointError, match="has biases") if beta else nullcontext():
+            preflight(job)
 
 
 def test_settings_at_their_defaults_are_no_part_of_another_stages_identity(make_dpo: MakeJob) -> None:

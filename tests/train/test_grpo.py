@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from midspec.core.errors import CheckpointError, ConfigError, DataError, Preflig
 from midspec.core.records import Message
 from midspec.models import ChatTemplate
 from midspec.train import GrpoRecipe, Progress, RewardEntry, TrainJob, preflight, train
+from midspec.train import _grpo as grpo_module
 from midspec.train import _rewards as rewards_module
 from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._grpo import Rollouts, make_trainer
@@ -51,6 +53,7 @@ RECIPE: dict[str, Any] = {
     "grpo": GRPO,
 }
 END = SPECIAL.index("<end>")
+USER = SPECIAL.index("<user>")
 MakeJob = Callable[..., TrainJob]
 
 
@@ -71,6 +74,14 @@ def make_grpo(base: Path, adapter: Path, prompts_file: Path) -> MakeJob:
         return TrainJob.model_validate({**fields, "recipe": recipe})
 
     return make
+
+
+def ends_with_user_too(base: Path, folder: Path) -> Path:
+    """A copy of `base` whose generation settings sample, and name an end that neither tokenizer nor template has."""
+    shutil.copytree(base, folder)
+    settings = {"do_sample": True, "temperature": 0.6, "eos_token_id": [1, USER], "pad_token_id": 0}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    return folder
 
 
 def made(job: TrainJob, folder: Path, **more: Any) -> tuple[list[GrpoRow], dict[str, Any]]:
@@ -346,6 +357,43 @@ def test_the_result_keeps_the_parents_generation_settings_but_for_the_ends_of_tu
     assert set(saved["eos_token_id"]) == {1, END}
 
 
+@pytest.mark.parametrize("stage", ["dpo", "grpo"])
+def test_a_kept_checkpoint_has_the_generation_settings_of_the_result(
+    make_grpo: MakeJob, base: Path, tmp_path: Path, stage: str
+) -> None:
+    parent = ends_with_user_too(base, tmp_path / "parent")
+    changes: dict[str, Any] = {"parent": str(parent), "recipe": {"n_updates": 2, "keep_updates": [1]}}
+    if stage == "dpo":
+        rows = [{"prompt": f"w{n} w1", "chosen": "w3", "rejected": "w4"} for n in range(9)]
+        changes |= {"stage": "dpo", "data": [str(write_lines(tmp_path / "pairs.jsonl", rows))]}
+        changes["recipe"] |= {"grpo": None}
+    job = make_grpo("full", **changes)
+    (tmp_path / "out").mkdir()
+    train(job, tmp_path / "out", device="cpu")
+    result, kept = ((tmp_path / "out" / place / "generation_config.json").read_text() for place in ("", "checkpoint-1"))
+    assert json.loads(kept) == json.loads(result)
+    assert json.loads(kept)["temperature"] == 0.6
+    assert set(json.loads(kept)["eos_token_id"]) == {1, END, USER}
+
+
+def test_a_reply_ends_at_an_end_that_only_the_generation_settings_name(
+    make_grpo: MakeJob, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    real = grpo_module.sample_replies
+
+    def watched(*context: Any, turns: Any, **more: Any) -> list[Reply]:
+        seen.append(turns.end_ids)
+        replies = real(*context, turns=turns, **more)
+        assert all(token not in turns.end_ids for reply in replies for token in reply.ids[:-1])
+        return replies
+
+    monkeypatch.setattr(grpo_module, "sample_replies", watched)
+    parent = ends_with_user_too(base, tmp_path / "parent")
+    made(make_grpo("full", parent=str(parent), recipe={"n_updates": 1}), tmp_path / "out")
+    assert {frozenset(ends) for ends in seen} == {frozenset({1, END, USER})}
+
+
 # Sampling -------------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +435,7 @@ def test_tokens_are_drawn_as_often_as_the_model_says(base: Path) -> None:
         {"prompt": [{"role": "user", "content": "w1"}], "extra": 3},
         {"messages": [{"role": "user", "content": "w1"}], "extra": 3},
         {"messages": [{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}], "extra": 3},
+        {"prompt": None, "messages": {"role": "user", "content": [{"type": "text", "text": "w1"}]}, "extra": 3},
     ],
 )
 def test_all_forms_of_a_prompt_are_read_as_the_same(tmp_path: Path, row: dict[str, Any]) -> None:

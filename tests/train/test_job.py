@@ -64,6 +64,7 @@ def test_a_parent_that_is_a_path_stays_one_beside_the_job_file(tmp_path: Path, m
         ({"parent": None, "architecture": {}, "stage": "pretrain"}, "an architecture needs a tokenizer folder"),
         ({"tokenizer": "x"}, "a parent brings its own"),
         ({"stage": "pretrain"}, "pretrain trains all weights"),
+        ({"seed": 2**32}, "seed: Input should be less than or equal to 4294967295"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_mend(tmp_path: Path, change: dict[str, Any], says: str) -> None:

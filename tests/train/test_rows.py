@@ -81,6 +81,14 @@ def test_words_that_the_tokenizer_does_not_know_are_told_where_they_are_many(pla
             "0 and 1",
         ),
         ({**chat("w1", "w2"), "chat_template_kwargs": {"a": 1}}, "recipe.template_args are for all rows"),
+        ({**chat("w1", "w2"), "weight": 0}, "has the weight 0, and rows are not weighted"),
+        ({"text": "w1", "weight": 0.5}, "has the weight 0.5, and rows are not weighted"),
+        ({**chat("w1", "w2"), "documents": [{"title": "w3", "text": "w4"}]}, "has `documents` beside its messages"),
+        ({**chat("w1", "w2"), "system_prompt": "w3"}, "has `system_prompt` beside its messages.*name it `system`"),
+        (
+            {"messages": [{"role": "user", "content": "w1"}, {"role": "assistant", "content": None}]},
+            r"`messages\[1\]` has neither a content nor calls of tools",
+        ),
         ({"messages": [{"role": "user", "content": "w1"}]}, "without an assistant turn to train on"),
         ({**chat("w1", "w2"), "images": ["w3.png"]}, "has `images` beside its messages"),
         ({**chat("w1", "w2"), "functions": [{"name": "w3"}]}, "has `functions` beside its messages"),
@@ -120,7 +128,16 @@ def test_a_null_is_as_good_as_a_key_that_is_not_there(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("more", [{"images": []}, {"system": " "}, {"functions": None, "audios": None}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"images": []},
+        {"system": " "},
+        {"functions": None, "audios": None},
+        {"documents": [], "system_prompt": "", "weight": 1},
+        {"documents": 3, "weight": "2 kg"},
+    ],
+)
 def test_an_empty_key_beside_messages_says_nothing(tmp_path: Path, more: dict[str, Any]) -> None:
     [row] = read_training_rows([str(write(tmp_path / "rows.jsonl", {**chat("w1", "w2"), **more}))], seed=0)
     assert [message.role for message in row.content.messages] == ["user", "assistant"]  # type: ignore[union-attr]

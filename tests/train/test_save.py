@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from midspec.core.artifact import CHECKPOINTS, build
 from midspec.core.errors import CheckpointError, ConfigError, FolderError
@@ -308,6 +308,23 @@ def test_the_ends_that_a_parent_names_are_kept_beside_the_templates(
     (parent / "generation_config.json").write_text('{"eos_token_id": [1, 5], "pad_token_id": 0}')
     make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "out")
     assert generation(tmp_path / "out")["eos_token_id"] == [1, 4, 5]
+
+
+def test_two_embeddings_that_differ_are_not_called_tied(make_job: MakeJob, parent: Path, tmp_path: Path) -> None:
+    """A parent may say that they are one matrix and hold two; readers that believe it lose one of them."""
+    model = AutoModelForCausalLM.from_pretrained(parent)
+    assert model.config.tie_word_embeddings
+    make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "tied")
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach() * 2)
+    model.save_pretrained(parent)
+    config = json.loads((parent / "config.json").read_text())
+    (parent / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "apart")
+    for name, is_tied in (("tied", True), ("apart", False)):
+        assert json.loads((tmp_path / name / "config.json").read_text())["tie_word_embeddings"] is is_tied
+        weights = load_file(tmp_path / name / "model.safetensors")
+        assert ("lm_head.weight" in weights) is not is_tied
 
 
 # Positions and tokens ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ._find import files_digest as files_digest
 from ._find import find_checkpoint as find_checkpoint
 from ._find import is_local as is_local
 from ._find import only_here as only_here
+from ._for_readers import copy_vocabularies as copy_vocabularies
 from ._gguf import cache_folder as cache_folder
 from ._gguf import opened_name as opened_name
 from ._language_model import LanguageModel as LanguageModel

@@ -14,10 +14,11 @@ from peft.utils import load_peft_weights
 from safetensors.torch import save_file
 from transformers import GenerationConfig
 
-from midspec.core.artifact import write_json, write_text
+from midspec.core.artifact import write_text
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
+from midspec.models._for_readers import add_older_keys, copy_vocabularies
 from midspec.models._open import base_apart, load_model, open_config, tokenizer_of
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
 from midspec.models._quiet import quiet
@@ -128,7 +129,8 @@ def export_weights(
     with quiet():
         model.to(chosen).save_pretrained(folder)
         start.tokenizer.save_pretrained(folder)
-    _add_older_rope_keys(folder / "config.json")
+    copy_vocabularies(start.tokenizer, folder, checkpoint.model, parent.model if parent is not None else None)
+    add_older_keys(start.tokenizer, folder)
     del model
     start = start._replace(model=None)
     again = probe_logits(load_model(Checkpoint(model=str(folder)), dtype=torch.float32).eval(), start.probes)
@@ -174,6 +176,8 @@ def export_adapter(
     with quiet():
         start.tokenizer.save_pretrained(folder)
         _generation(start, start.model.generation_config, temperature).save_pretrained(folder)
+    copy_vocabularies(start.tokenizer, folder, checkpoint.model)
+    add_older_keys(start.tokenizer, folder)
     rank, notes = _rank(start.model), _adapter_notes(settings)
     start = start._replace(model=None)
     again = load_model(Checkpoint(model=opens_at, adapter=str(folder)), dtype=torch.float32).eval()
@@ -326,22 +330,6 @@ def _judge(kept: Kept, start: _Start, dtype: str, checkpoint: Checkpoint, *, is_
         told = f"Rounded to {dtype}, the weights keep {kept.share:.0%} of what training changed in the logits"
         return (f"{told}, with an error of {kept.relative_error:.0%} of it{mend}.",)
     return ()
-
-
-def _add_older_rope_keys(path: Path) -> None:
-    """Name the rotary settings as transformers 4 does too, beside version 5's `rope_parameters`.
-
-    Version 4 ignores the new key, in silence: a Qwen would lose its base of a million (4.57.6 reads 10,000 from what
-    5.23.0 saved). A model with settings by kind of layer has other keys in version 4 for each family, and is left.
-    """
-    config = json.loads(path.read_text(encoding="utf-8"))
-    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
-        rope = part.get("rope_parameters") or {}
-        if "rope_theta" in rope:
-            own = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
-            scaling = {key: value for key, value in rope.items() if key not in own}
-            part |= own | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaling})
-    write_json(path, config)
 
 
 def _served_notes(served: Kept | None, start: _Start, dtype: str) -> tuple[str, ...]:

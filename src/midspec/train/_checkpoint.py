@@ -29,6 +29,7 @@ from midspec.core.errors import (
 from midspec.models import (
     OPENING_ERRORS,
     ChatTemplate,
+    copy_vocabularies,
     find_checkpoint,
     generation_ends,
     load_model,
@@ -251,6 +252,7 @@ def try_saving(model: Any, tokenizer: Any, folder: Path, where: str) -> None:
                     save_model(model, tokenizer, Path(trial))
                 else:
                     settle_generation(model, tokenizer)
+                    settle_tying(model)
                     model.config.save_pretrained(trial)
                     model.generation_config.save_pretrained(trial)
                     tokenizer.save_pretrained(trial)
@@ -281,6 +283,19 @@ def settle_generation(model: Any, tokenizer: Any) -> None:
     generation.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     generation.bos_token_id = tokenizer.bos_token_id
     model.generation_config = _valid(generation, where)
+
+
+def settle_tying(model: Any) -> None:
+    """Say in the configuration that input and output embedding are two matrices, where they are two and differ.
+
+    A parent may say `tie_word_embeddings` over two (transformers then opens both); a reader that believes it computes
+    logits by the input's.
+    """
+    source, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or head.weight is source.weight or torch.equal(head.weight, source.weight):
+        return
+    for part in (model.config, model.config.get_text_config()):
+        part.tie_word_embeddings = False
 
 
 def _valid(generation: GenerationConfig, where: str) -> GenerationConfig:
@@ -326,9 +341,11 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:
         else:
             model.config.use_cache = True
             settle_generation(model, tokenizer)
+            settle_tying(model)
             with quiet():
                 model.save_pretrained(apart)
         tokenizer.save_pretrained(apart)
+        copy_vocabularies(tokenizer, apart)
         names = sorted(path.name for path in apart.iterdir() if path.is_file())
         for path in sorted(apart.iterdir()):
             if path.is_dir():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from transformers import GenerationConfig
 from trl import DPOConfig, DPOTrainer
 
 from midspec.models import quiet
@@ -87,9 +88,10 @@ def run_dpo(
     *,
     device: torch.device,
     tokenizer: Any,
+    generation: GenerationConfig | None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[MetricsRow]:
-    """Train `model` in place through all updates; for the arguments see `make_trainer`.
+    """Train `model` in place through all updates; for the arguments see `make_trainer` and `run_rl`.
 
     Raises:
         CheckpointError: the reference is not the incoming model.
@@ -111,5 +113,5 @@ def run_dpo(
     recorder = Recorder(job.execution, job.recipe.n_updates or 0, read_row, on_progress=on_progress)
     trainer = make_trainer(model, job, plan, folder, device=device, tokenizer=tokenizer, recorder=recorder)
     refuse_wrong_dpo_reference(trainer, plan.pairs[:size], job.parent or "")
-    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder, generation=generation))
     return run_trainer(trainer, recorder, DpoRow, folder)

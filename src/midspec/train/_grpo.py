@@ -12,10 +12,11 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from pydantic import JsonValue
+from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from midspec.models import ChatTemplate, quiet
+from midspec.models import ChatTemplate, generation_ends, quiet
 from midspec.train import _rl_guards as guards
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
@@ -181,6 +182,7 @@ def run_grpo(
     *,
     device: torch.device,
     tokenizer: Any,
+    generation: GenerationConfig | None,
     rewards: Mapping[str, Reward],
     on_progress: Callable[[Progress], None] | None = None,
 ) -> GrpoResult:
@@ -193,6 +195,7 @@ def run_grpo(
         folder: of the result.
         device: where to compute.
         tokenizer: of the model.
+        generation: the settings that its checkpoints are saved with.
         rewards: those of evaluation tasks, by name.
         on_progress: called after every update.
 
@@ -203,7 +206,7 @@ def run_grpo(
         ConfigError: a reward is unknown, the loss stopped being a finite number, or memory does not suffice.
     """
     grpo, where = settings_of(job), job.parent or ""
-    turns = turns_of(ChatTemplate(tokenizer, job.recipe.template_args), where)
+    turns = turns_of(ChatTemplate(tokenizer, job.recipe.template_args, ends=generation_ends(model)), where)
     paid_by = RewardSum(grpo.rewards, rewards)
     rollouts = Rollouts(model, job, plan, turns, paid_by)
 
@@ -222,6 +225,6 @@ def run_grpo(
     ratio = guards.refuse_ratio(trainer, before, where)
     if grpo.beta > 0:
         guards.refuse_wrong_grpo_reference(trainer, before, where)
-    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder, generation=generation))
     rows = run_trainer(trainer, recorder, GrpoRow, folder)
     return GrpoResult(rows, {"before": before.summary(), "after": measure().summary(), **ratio})

@@ -187,7 +187,7 @@ class TrainJob(Strict):
     tokenizer: str | None = None
     data: tuple[str, ...] = Field(min_length=1)
     recipe: Recipe = Recipe()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)  # as numpy takes it
     execution: TrainExecution = TrainExecution()
 
     @model_validator(mode="after")

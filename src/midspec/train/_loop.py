@@ -17,13 +17,13 @@ from midspec.core.errors import ConfigError
 from midspec.core.garbage import rare_collections
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting
-from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob, last_checkpoint
+from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._launch import divided
 from midspec.train._pack import collate, in_parts
 from midspec.train._plan import Plan
 from midspec.train._probe import Computation, part_tokens, rows_at_once
 from midspec.train._ranks import ALONE, divide_rows, reshard
-from midspec.train._recorder import KeepCheckpoints, Recorder
+from midspec.train._recorder import KeepCheckpoints, Recorder, whole_checkpoint
 
 if TYPE_CHECKING:
     from midspec.train._distributed import Shards
@@ -80,7 +80,7 @@ def run_updates(
     """
     ranks = ALONE if shards is None else shards.ranks
     checkpoints = folder / CHECKPOINTS
-    last = ranks.from_main(lambda: last_checkpoint(folder))
+    last = ranks.from_main(lambda: whole_checkpoint(folder, MetricsRow))
     tokens = list(accumulate(sum(len(piece.ids) for row in update for piece in row) for update in plan.updates))
 
     def read_row(_: dict[str, float], **shared: Any) -> MetricsRow:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from midspec.core.errors import PreflightError
 from midspec.train._job import Preflight, TrainJob
 from midspec.train._pack import Piece, pack
-from midspec.train._rows import Encoded, encode, read_training_rows
+from midspec.train._rows import Encoded, encode, named_twice, read_training_rows
 
 _EXAMPLE_TOKENS = 160
 
@@ -51,9 +49,7 @@ def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
     """
     recipe = job.recipe
     encoded = encode(tokenizer, read_training_rows(job.data, seed=job.seed), recipe)
-    times = Counter(Path(name).resolve() for name in job.data)
-    twice = [f"data names {path.name} {n} times: its rows are read as often" for path, n in times.items() if n > 1]
-    encoded = encoded._replace(warnings=(*encoded.warnings, *twice))
+    encoded = encoded._replace(warnings=(*encoded.warnings, *named_twice(job.data)))
     rows = pack(encoded.pieces, recipe.row_tokens, seed=job.seed)
     schedule = list(rows)
     for epoch in range(1, recipe.n_epochs):

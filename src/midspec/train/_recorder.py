@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 import shutil
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback
 
 from midspec.core.artifact import read_rows, write_rows
-from midspec.core.errors import CheckpointError, ConfigError
+from midspec.core.errors import CheckpointError, ConfigError, DataError, note
 from midspec.train._checkpoint import save_model, writing
-from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob
+from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob, last_checkpoint
 from midspec.train._ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
     from midspec.train._distributed import Shards
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -70,6 +76,47 @@ class GracefulStop:
     def _restore(self) -> None:
         for number, old in self._before.items():
             signal.signal(number, old)
+
+
+def whole_checkpoint(folder: Path, row_type: type[MetricsRow]) -> Path | None:
+    """Return the last checkpoint in `folder` that a run can go on from; damaged ones are told, and removed.
+
+    After a loss of power a file may be cut or empty although those written after it are there.
+    """
+    while (last := last_checkpoint(folder)) is not None and (damage := _damage(last, row_type)):
+        shutil.rmtree(last, ignore_errors=True)
+        # Where the folder stays, it has not its last file any more, or ends this here.
+        (last / _METRICS).unlink(missing_ok=True)
+        before = last_checkpoint(folder)
+        start = "begins anew" if before is None else f"goes on after update {before.name.rpartition('-')[2]}"
+        note(f"the half-way checkpoint is damaged ({damage}), and was removed: training {start}", str(last))
+    return last
+
+
+def _damage(checkpoint: Path, row_type: type[MetricsRow]) -> str:
+    """Return what is wrong with a checkpoint's files, as far as can be seen without opening them; empty if nothing."""
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_bytes())
+        n_done, is_last = state["global_step"], state["global_step"] == state["max_steps"]
+        if [row.update for row in read_rows(checkpoint / _METRICS, row_type)] != list(range(1, n_done + 1)):
+            return f"{_METRICS} has not the {n_done} updates that were made"
+        needed = () if is_last else ("optimizer.pt", "scheduler.pt")
+        if lost := [name for name in needed if not (checkpoint / name).is_file()]:
+            return f"there is no {lost[0]}"
+        read = {path.name: json.loads(path.read_bytes()) for path in checkpoint.rglob("*.json")}
+        for path in sorted(checkpoint.rglob("*.pt*")):  # torch's files are zip archives, with a checksum for each part
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    return f"{path.name} is not as it was written"
+        weights = {*checkpoint.rglob("*.safetensors")}
+        for index in (value for name, value in read.items() if name.endswith(".index.json")):
+            weights |= {checkpoint / name for name in index["weight_map"].values()}
+        for path in weights:
+            with safe_open(path, framework="pt"):
+                pass
+    except (OSError, ValueError, KeyError, TypeError, DataError, zipfile.BadZipFile, SafetensorError) as error:
+        return " ".join(str(error).split())[:160] or type(error).__name__
+    return "" if weights else "there are no weights"
 
 
 # Turns what a trainer logs of an update into a row of metrics; given as keywords are the fields of `MetricsRow`.
@@ -187,10 +234,18 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
         tokenizer: is saved beside the weights.
         folder: of the stage's result; the checkpoints are folders in it.
         shards: of a model that is divided among processes, of which the main one saves.
+        generation: the settings to save it with, where it is trained with others.
     """
 
-    def __init__(self, job: TrainJob, tokenizer: Any, folder: Path, shards: Shards | None = None) -> None:
-        self._shards = shards
+    def __init__(
+        self,
+        job: TrainJob,
+        tokenizer: Any,
+        folder: Path,
+        shards: Shards | None = None,
+        generation: GenerationConfig | None = None,
+    ) -> None:
+        self._shards, self._generation = shards, generation
         self._updates = frozenset(job.recipe.keep_updates)
         self._tokenizer = tokenizer
         self._folder = folder
@@ -208,6 +263,7 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
         draft.mkdir()
         config, generation = model.config, model.generation_config
         use_cache = config.use_cache
+        model.generation_config = copy.deepcopy(generation if self._generation is None else self._generation)
         with writing(self._folder):
             save_model(model, self._tokenizer, draft)
         for other in [path for path in draft.iterdir() if path.is_dir()]:

@@ -12,11 +12,11 @@ from pydantic import JsonValue
 from transformers import PrinterCallback
 
 from midspec.core.artifact import CHECKPOINTS
-from midspec.models import ChatTemplate, quiet
+from midspec.models import ChatTemplate, generation_ends, quiet
 from midspec.train._checkpoint import fitting
-from midspec.train._job import MetricsRow, Progress, Trained, TrainJob, last_checkpoint
+from midspec.train._job import MetricsRow, Progress, Trained, TrainJob
 from midspec.train._probe import training_dtype
-from midspec.train._recorder import Recorder
+from midspec.train._recorder import Recorder, whole_checkpoint
 from midspec.train._rewards import Reward
 from midspec.train._rl_plan import DpoPlan, GrpoPlan
 
@@ -100,7 +100,7 @@ def run_trainer(trainer: Any, recorder: Recorder, row_type: type[MetricsRow], fo
     Raises:
         ConfigError: the loss stopped being a finite number, or memory does not suffice.
     """
-    last = last_checkpoint(folder)
+    last = whole_checkpoint(folder, row_type)
     recorder.go_on_from(last, row_type)
     trainer.pop_callback(PrinterCallback)
     too_much = f"{trainer.args.per_device_train_batch_size} rows at once"
@@ -136,15 +136,25 @@ def run_rl(
     from midspec.train._grpo import run_grpo
     from midspec.train._rl_guards import end_turns_with
 
-    ends = ChatTemplate(tokenizer, job.recipe.template_args).end_ids
+    ends = ChatTemplate(tokenizer, job.recipe.template_args, ends=generation_ends(model)).end_ids
     pad_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     before = end_turns_with(model, ends, pad_id)
     if isinstance(plan, DpoPlan):
-        rows = run_dpo(model, job, plan, folder, device=device, tokenizer=tokenizer, on_progress=on_progress)
+        rows = run_dpo(
+            model, job, plan, folder, device=device, tokenizer=tokenizer, generation=before, on_progress=on_progress
+        )
         summary: dict[str, JsonValue] = {}
     else:
         rows, summary = run_grpo(
-            model, job, plan, folder, device=device, tokenizer=tokenizer, rewards=rewards, on_progress=on_progress
+            model,
+            job,
+            plan,
+            folder,
+            device=device,
+            tokenizer=tokenizer,
+            generation=before,
+            rewards=rewards,
+            on_progress=on_progress,
         )
     model.generation_config = before
     if isinstance(model, PeftModel) and "ref" in model.peft_config:

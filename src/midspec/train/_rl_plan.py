@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+import operator
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import Field
 
-from midspec.core.errors import DataError, PreflightError
-from midspec.core.records import Message, Strict
-from midspec.models import ChatTemplate, check_prompt
+from midspec.core.errors import CheckpointError, DataError, PreflightError
+from midspec.core.records import Chat, Message, Strict
+from midspec.models import ChatTemplate, check_prompt, find_checkpoint
 from midspec.train._job import TrainJob
 from midspec.train._pack import Piece
 from midspec.train._rl_recipe import GrpoRecipe
 from midspec.train._rl_rows import Pair, Prompt, read_pairs, read_prompts
+from midspec.train._rows import Row, named_twice, notes_of, warnings_of
 
 _EXAMPLE_CHARS = 300
 T = TypeVar("T")
@@ -60,6 +65,8 @@ class DpoPreflight(Strict):
     floor: int
     floor_lowered: bool
     example: str
+    notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
     @property
     def row_width(self) -> int:
@@ -75,6 +82,7 @@ class DpoPreflight(Strict):
             f"{self.stage}: {self.n_pairs:,} pairs ({self.n_cut:,} cut, {self.n_dropped:,} dropped)",
             f"tokens: {self.real_tokens:,} real, {self.supervised_tokens:,} in replies; a reply has {means}",
             f"updates: {self.n_updates:,} of {self.rows_per_update} pairs, {passes}",
+            *_said(self),
             f"example: {self.example}",
         ]
 
@@ -98,6 +106,8 @@ class GrpoPreflight(Strict):
     floor: int
     floor_lowered: bool
     example: str
+    notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
     @property
     def row_width(self) -> int:
@@ -112,8 +122,14 @@ class GrpoPreflight(Strict):
             f"{self.stage}: {self.n_prompts:,} prompts ({self.n_dropped:,} dropped), {self.n_passes:.2f} passes",
             f"replies: {self.n_replies:,} in all, {replies}; paid by {', '.join(self.rewards)}",
             f"updates: {self.n_updates:,} of {self.rows_per_update} replies, warm-up {self.warmup_updates:,}; {floor}",
+            *_said(self),
             f"example: {self.example}",
         ]
+
+
+def _said(facts: DpoPreflight | GrpoPreflight) -> list[str]:
+    warnings, notes = (f"warning: {one}" for one in facts.warnings), (f"note: {one}" for one in facts.notes)
+    return [*warnings, *notes]
 
 
 class DpoPlan(NamedTuple):
@@ -173,9 +189,11 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
     recipe = job.recipe
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
     check_prompt(str(tokenizer.name_or_path), template.render_turns)
+    _refuse_biases(job)
+    pairs = read_pairs(job.data)
     kept: list[tuple[Pair, PairIds]] = []
     n_cut = n_dropped = 0
-    for pair in read_pairs(job.data):
+    for pair in pairs:
         ids = _tokenize_pair(template, pair)
         length = len(ids.prompt) + max(len(ids.chosen), len(ids.rejected))
         if length > recipe.row_tokens:
@@ -192,6 +210,7 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
     n_updates = _n_updates(job, len(kept))
     used = _in_passes([ids for _, ids in kept], n_updates * recipe.rows_per_update, job.seed)
     first = next(pair for pair, ids in kept if ids is used[0])
+    rows = [Row(Chat(messages=(*pair.prompt, pair.chosen, pair.rejected)), pair.where, pair.unread) for pair in pairs]
     return DpoPlan(
         used,
         DpoPreflight(
@@ -210,6 +229,7 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
                     f"«{_short(first.chosen.content)}» not «{_short(first.rejected.content)}»",
                 )
             ),
+            **_told(job, template, rows),
             **_geometry(job, n_updates),
         ),
     )
@@ -226,8 +246,11 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
     recipe, grpo = job.recipe, settings_of(job)
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
     check_prompt(str(tokenizer.name_or_path), template.render_turns)
+    if grpo.beta > 0:  # else there is no reference
+        _refuse_biases(job)
+    prompts = read_prompts(job.data)
     kept, n_dropped = [], 0
-    for prompt in read_prompts(job.data):
+    for prompt in prompts:
         ids = _tokenize_prompt(template, prompt.messages, prompt.where)
         if (length := len(ids) + grpo.max_new_tokens) > recipe.row_tokens:
             if recipe.overlong != "drop":
@@ -239,6 +262,7 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
     n_updates = _n_updates(job, len(kept))
     n_samplings = math.ceil(n_updates / grpo.n_iterations)
     used = _in_passes(kept, n_samplings * recipe.rows_per_update // grpo.group_size, job.seed)
+    rows = [Row(Chat(messages=prompt.messages), prompt.where, prompt.unread) for prompt in prompts]
     probes = random.Random(f"{job.seed}/probes").sample(kept, min(grpo.n_probe_prompts, len(kept)))
     return GrpoPlan(
         used,
@@ -254,6 +278,7 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
             n_replies=len(used) * grpo.group_size,
             rewards=tuple(reward.name for reward in grpo.rewards),
             example=_short(template.render(used[0].source.messages, add_generation_prompt=True)),
+            **_told(job, template, rows),
             **_geometry(job, n_updates),
         ),
     )
@@ -277,6 +302,30 @@ def _n_updates(job: TrainJob, n_rows: int) -> int:
             hint="Raise recipe.n_updates, or set recipe.min_updates",
         )
     return n_updates
+
+
+def _told(job: TrainJob, template: ChatTemplate, rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Return what both preflights tell of their rows and of the template, as fine-tuning's does."""
+    warnings = (*warnings_of(template, rows), *named_twice(job.data))
+    return {"notes": tuple(notes_of(rows, template)), "warnings": warnings}
+
+
+def _refuse_biases(job: TrainJob) -> None:
+    """Refuse a parent's adapter that no second one can be put beside, as the reference that stays as it is.
+
+    Raises:
+        CheckpointError: it trains biases, of which PEFT takes one adapter alone.
+    """
+    found = find_checkpoint(job.parent or "")
+    if found.adapter is None:
+        return
+    settings = json.loads((Path(found.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    if (bias := settings.get("bias") or "none") != "none":
+        raise CheckpointError(
+            f"the parent's adapter has biases (bias: {bias}), and PEFT puts no reference beside such a one",
+            where=found.adapter,
+            hint="Merge it into its base (midspec export-model --format merged), and train on from that",
+        )
 
 
 def _geometry(job: TrainJob, n_updates: int) -> dict[str, Any]:
@@ -321,7 +370,14 @@ def _tokenize_pair(template: ChatTemplate, pair: Pair) -> PairIds:
             where=pair.where,
             hint="Give both replies the same form, or remove that line",
         )
-    return PairIds(prompt, chosen.ids[chosen.n_prompt :], rejected.ids[rejected.n_prompt :])
+    ids = PairIds(prompt, chosen.ids[chosen.n_prompt :], rejected.ids[rejected.n_prompt :])
+    if ids.chosen == ids.rejected:
+        raise DataError(
+            "chosen and rejected are the same tokens once the chat template has written them",
+            where=pair.where,
+            hint="Fix or remove that line",
+        )
+    return ids
 
 
 def _tokenize_prompt(template: ChatTemplate, messages: Sequence[Message], where: str) -> list[int]:

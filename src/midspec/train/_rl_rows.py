@@ -9,39 +9,64 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
-from midspec.core.chat_rows import BadRowError, complete_messages
-from midspec.core.errors import DataError, MissingError, first_fault
+from midspec.core.chat_rows import BadRowError, complete_messages, parse_message
+from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Message
 
 _FIX = "Fix or remove that line"
 
 
 class Pair(NamedTuple):
-    """A conversation that ends with the user's turn, two replies to it, and the place it was read from."""
+    """A conversation that ends with the user's turn, two replies, its place, and the keys of messages not read."""
 
     prompt: tuple[Message, ...]
     chosen: Message
     rejected: Message
     where: str
+    unread: tuple[str, ...] = ()
 
 
 class Prompt(NamedTuple):
-    """A conversation that ends with the user's turn; the line's other keys, for rewards; and the place."""
+    """A conversation that ends with the user's turn; the line's other keys, for rewards; the place; keys not read."""
 
     messages: tuple[Message, ...]
     row: Mapping[str, JsonValue]
     where: str
+    unread: tuple[str, ...] = ()
+
+
+def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message] = ()) -> None:
+    """Refuse keys of a row, beside its messages or its text, that would change what is trained and are not read.
+
+    Args:
+        row: its keys and values.
+        messages: of the row; a system text that they begin with may stand beside them too.
+
+    Raises:
+        BadRowError: it has one.
+    """
+    if row.get("chat_template_kwargs"):
+        raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
+    if messages and isinstance(found := row.get("documents"), list | dict) and found:
+        raise BadRowError("has `documents` beside its messages, which are not put into the prompt: write them into it")
+    text = row.get("system_prompt")
+    own = messages[0].content.strip() if messages and messages[0].role == "system" else None
+    if messages and isinstance(text, str) and text.strip() and text.strip() != own:
+        raise BadRowError("has `system_prompt` beside its messages, which is not read: name it `system`")
+    if isinstance(weight := row.get("weight"), int | float) and weight != 1:
+        raise BadRowError(f"has the weight {weight!r}, and rows are not weighted: only its messages can have one")
 
 
 def read_pairs(paths: Sequence[str]) -> list[Pair]:
     """Read preference pairs, in TRL's conversational forms.
 
-    `prompt` is messages or the user's text; `chosen` and `rejected` are the reply as text, as one assistant message in
-    a list, or the whole conversation (then `prompt` may be left out). Other keys are left alone.
+    `prompt` is messages or the user's text; `chosen` and `rejected` are the reply as text, as one assistant message
+    (also in a list), or the whole conversation (then `prompt` may be left out). Messages are read as in fine-tuning; a
+    null is as good as a key that is not there. Other keys are left alone.
 
     Raises:
         MissingError: there is no such file.
@@ -90,12 +115,14 @@ def _parse_line(line: bytes, where: str) -> dict[str, JsonValue]:
 
 
 def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
-    missing = [key for key in ("chosen", "rejected") if key not in row]
+    given = {key: value for key, value in row.items() if value is not None}
+    unread: list[str] = []
+    missing = [key for key in ("chosen", "rejected") if key not in given]
     if missing:
         raise DataError(f"a pair without {' and '.join(missing)}", where=where, hint=_FIX)
-    prompt = _messages(row["prompt"], "prompt", where) if "prompt" in row else None
-    before, chosen = _reply(row["chosen"], "chosen", where)
-    before_rejected, rejected = _reply(row["rejected"], "rejected", where)
+    prompt = _messages(given["prompt"], "prompt", where, unread) if "prompt" in given else None
+    before, chosen = _reply(given["chosen"], "chosen", where, unread)
+    before_rejected, rejected = _reply(given["rejected"], "rejected", where, unread)
     if before != before_rejected:
         raise DataError("chosen and rejected answer different conversations", where=where, hint=_FIX)
     if prompt is not None and before and before[-len(prompt) :] != prompt:
@@ -103,28 +130,33 @@ def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
     prompt = before or prompt
     if not prompt:
         raise DataError("a pair without a prompt", where=where, hint=_FIX)
-    prompt = _whole_prompt(prompt, row, where)
+    prompt = _whole_prompt(prompt, given, where)
     if chosen == rejected:
         raise DataError("chosen and rejected are the same reply", where=where, hint=_FIX)
-    return Pair(prompt, chosen, rejected, where)
+    return Pair(prompt, chosen, rejected, where, tuple(unread))
 
 
 def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
-    if "prompt" in row:
-        messages = _messages(row["prompt"], "prompt", where)
-    elif "messages" in row:
-        messages = _messages(row["messages"], "messages", where)
+    given = {key: value for key, value in row.items() if value is not None}
+    unread: list[str] = []
+    if "prompt" in given:
+        messages = _messages(given["prompt"], "prompt", where, unread)
+    elif "messages" in given:
+        messages = _messages(given["messages"], "messages", where, unread)
         if messages and messages[-1].role == "assistant":
             messages = messages[:-1]
     else:
         raise DataError("neither a prompt (prompt) nor a chat (messages)", where=where, hint=_FIX)
-    messages = _whole_prompt(messages, row, where)
-    return Prompt(messages, {key: value for key, value in row.items() if key not in ("prompt", "messages")}, where)
+    # A reward may be given documents, and weights.
+    messages = _whole_prompt(messages, {**given, "documents": None, "weight": None}, where)
+    others = {key: value for key, value in row.items() if key not in ("prompt", "messages")}
+    return Prompt(messages, others, where, tuple(unread))
 
 
 def _whole_prompt(messages: Sequence[Message], row: Mapping[str, JsonValue], where: str) -> tuple[Message, ...]:
     """Return the prompt with the system text that its row keeps beside it; refuses one that no user's turn ends."""
     try:
+        refuse_meant_keys(row, messages)
         found = complete_messages(messages, row)
     except BadRowError as error:
         raise DataError(str(error), where=where, hint=_FIX) from error
@@ -133,30 +165,38 @@ def _whole_prompt(messages: Sequence[Message], row: Mapping[str, JsonValue], whe
     return found
 
 
-def _reply(value: JsonValue, name: str, where: str) -> tuple[tuple[Message, ...], Message]:
+def _reply(value: JsonValue, name: str, where: str, unread: list[str]) -> tuple[tuple[Message, ...], Message]:
     """Return the turns before the reply, if it comes with them, and the reply."""
     if isinstance(value, str):
         messages: tuple[Message, ...] = (Message(role="assistant", content=value),)
     else:
-        messages = _messages(value, name, where)
+        messages = _messages(value, name, where, unread)
     if not messages or messages[-1].role != "assistant":
         raise DataError(f"{name} does not end with the assistant's turn", where=where, hint=_FIX)
     reply = messages[-1]
+    if not reply.weight:
+        raise DataError(f"{name} has weight 0, and both replies of a pair are trained on", where=where, hint=_FIX)
     # A call of a tool may come without words.
     if not reply.content.strip() and reply == Message(role="assistant", content=reply.content):
         raise DataError(f"{name} is empty", where=where, hint=_FIX)
     return messages[:-1], reply
 
 
-def _messages(value: JsonValue, name: str, where: str) -> tuple[Message, ...]:
+def _messages(value: JsonValue, name: str, where: str, unread: list[str]) -> tuple[Message, ...]:
+    """Read messages, the user's text, or one message; keys of theirs that are passed over are added to `unread`."""
     if isinstance(value, str):
         if not value.strip():
             raise DataError(f"{name} is empty", where=where, hint=_FIX)
         return (Message(role="user", content=value),)
-    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+    turns: Any = [value] if isinstance(value, dict) else value
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise DataError(f"{name} is neither text nor a list of messages", where=where, hint=_FIX)
-    try:
-        return tuple(Message.model_validate(turn) for turn in value)
-    except ValidationError as error:
-        field, what = first_fault(error)
-        raise DataError(f"{name} holds a message whose {field} does not fit: {what}", where=where, hint=_FIX) from error
+    found = []
+    for at, turn in enumerate(turns):
+        try:
+            message, passed_over = parse_message(turn, f"{name}[{at}]", may_be_empty=True)
+        except BadRowError as error:
+            raise DataError(str(error), where=where, hint=_FIX) from error
+        found.append(message)
+        unread += passed_over
+    return tuple(found)

@@ -17,6 +17,7 @@ from midspec.core.records import Chat, Message
 from midspec.models import ChatTemplate, Tokens, check_prompt, default_system_text, has_default_system, named_assistant
 from midspec.train._job import Recipe
 from midspec.train._pack import Piece
+from midspec.train._rl_rows import refuse_meant_keys
 
 _CHUNK = 1000
 _SHOWN = 200
@@ -38,7 +39,8 @@ def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
     """Read the rows of all files and shuffle them together: same rows and same seed, same order.
 
     A row is a chat if it has `messages`, else a document with `text` or `content`; a null is as good as a key that is
-    not there. Of a chat's other keys `tools` and `system` are read, of a document's none.
+    not there. Of a chat's other keys `tools` and `system` are read, of a document's none; a row with another that
+    would change what is trained (`documents`, `system_prompt`, a `weight`) is refused.
 
     Raises:
         MissingError: there is no such file.
@@ -75,6 +77,7 @@ def _parse_row(line: bytes, where: str) -> Row:
     text = given.get(name)
     if not isinstance(text, str) or not text.strip():
         raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_OTHER_FORM)
+    refuse_meant_keys({"weight": given.get("weight")})
     return Row(check_text(text, name), where)
 
 
@@ -82,16 +85,18 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
     messages = row["messages"]
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise BadRowError("messages is not a list of messages")
-    if row.get("chat_template_kwargs"):
-        raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
     turns: list[Message] = []
     unread: list[str] = []
     for at, given in enumerate(messages):
         message, passed_over = parse_message(given, f"messages[{at}]", may_be_empty=True)
+        says_nothing = given.get("content") is None and given.get("value") is None
+        if says_nothing and message.weight and message == Message(role="assistant", content=""):
+            raise BadRowError(f"`messages[{at}]` has neither a content nor calls of tools: nothing to train on")
         unread += passed_over
         turns.append(message)
     if not any(message.role == "assistant" and message.weight for message in turns):
         raise BadRowError("a chat without an assistant turn to train on")
+    refuse_meant_keys(row, turns)
     chat = Chat(messages=complete_messages(turns, row), tools=parse_tools(row.get("tools")))
     return Row(chat, where, tuple(unread))
 
@@ -177,12 +182,13 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
         n_cut=n_cut,
         n_dropped=n_dropped,
         n_untrained=len(untrained),
-        notes=tuple(_notes(rows, template)),
-        warnings=tuple(_warnings(template, rows, untrained)),
+        notes=tuple(notes_of(rows, template)),
+        warnings=tuple(warnings_of(template, rows, untrained)),
     )
 
 
-def _notes(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
+def notes_of(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
+    """Say what was done with rows that are tokenized, and which keys of theirs are not read."""
     notes = template.notes
     unread = Counter(key for row in rows for key in row.unread)
     if unread:
@@ -193,8 +199,20 @@ def _notes(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
     return notes
 
 
-def _warnings(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence[str]) -> list[str]:
-    """Say what is probably not wanted, of the rows, the tokenizer and (where there are chats) the template."""
+def named_twice(paths: Sequence[str]) -> list[str]:
+    """Say which files of data are named more than once."""
+    times = Counter(Path(name).resolve() for name in paths)
+    return [f"data names {path.name} {n} times: its rows are read as often" for path, n in times.items() if n > 1]
+
+
+def warnings_of(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence[str] = ()) -> list[str]:
+    """Say what is probably not wanted, of the rows, the tokenizer and (where there are chats) the template.
+
+    Args:
+        template: of the tokenizer.
+        rows: that were tokenized.
+        untrained: the places of those that were cut before the assistant speaks.
+    """
     warnings = []
     if untrained:
         warnings.append(

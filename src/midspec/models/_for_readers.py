@@ -1,0 +1,92 @@
+"""What other readers of a saved checkpoint need beside what transformers 5 writes: keys of version 4, vocabularies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import cached_file
+
+from midspec.core.artifact import write_json, write_text
+from midspec.models._find import only_here
+from midspec.models._open import load_tokenizer
+
+# What llama.cpp's converter and mistral-common read of a tokenizer, and transformers 5 does not write again.
+_VOCABULARIES = ("tokenizer.model", "tekken.json", "vocab.json", "merges.txt")
+
+
+def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
+    """Copy files of a vocabulary that lie beside a tokenizer into the folder that it was saved in.
+
+    Args:
+        tokenizer: as it was opened.
+        folder: where it was saved; files that are there are left alone.
+        bases: checkpoints that it may come from, where its own folder lacks a file; another vocabulary's is not taken.
+    """
+    places = [str(tokenizer.name_or_path), *(base for base in bases if base)]
+    for place in dict.fromkeys(filter(None, places)):
+        found = {name: path for name in _VOCABULARIES if (path := _beside(place, name)) is not None}
+        missing = {name: path for name, path in found.items() if not (folder / name).exists()}
+        if missing and (place == places[0] or load_tokenizer(place).get_vocab() == tokenizer.get_vocab()):
+            for name, path in missing.items():
+                shutil.copyfile(path, folder / name)
+
+
+def _beside(place: str, name: str) -> Path | None:
+    """Return the file of that name in a folder, or of a hub name, if there is one."""
+    if Path(place).exists():
+        path = Path(place) / name
+        return path if path.is_file() else None
+    found = cached_file(
+        place,
+        name,
+        local_files_only=only_here(place),
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+def add_older_keys(tokenizer: Any, folder: Path) -> None:
+    """Name what transformers 4 reads under other keys as it does too, in a folder that version 5 has written.
+
+    Version 4 (4.57.6) opens no tokenizer of the class `TokenizersBackend`, none whose `extra_special_tokens` are a
+    list, and passes over `dtype` and `rope_parameters` in silence; its classes of Llama and Gemma put BOS before every
+    text unless they are told otherwise. Version 5 reads the older names as its own.
+
+    Args:
+        tokenizer: that was saved in the folder.
+        folder: with the tokenizer, and with the model's configuration where it is a whole model.
+    """
+    if (path := folder / "config.json").is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+            _add_older_rope_keys(part)
+            part |= {"torch_dtype": part["dtype"]} if part.get("dtype") else {}
+        write_json(path, config)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    elif tokenizer.bos_token_id is not None and tokenizer.bos_token_id not in (ids := tokenizer("a")["input_ids"]):
+        has_eos = tokenizer.eos_token_id in ids
+        settings = {"add_bos_token": False, "add_eos_token": has_eos} | settings
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    write_text(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+
+def _add_older_rope_keys(part: dict[str, Any]) -> None:
+    """Name the rotary settings as transformers 4 does too, beside version 5's `rope_parameters`.
+
+    Version 4 ignores the new key: a Qwen would lose its base of a million (4.57.6 reads 10,000 from what 5.23.0
+    saved). A model with settings by kind of layer has other keys in version 4 for each family, and is left.
+    """
+    rope = part.get("rope_parameters") or {}
+    if "rope_theta" in rope:
+        own = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
+        scaling = {key: value for key, value in rope.items() if key not in own}
+        part |= own | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaling})
