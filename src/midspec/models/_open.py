@@ -26,6 +26,13 @@ from midspec.models._quiet import quiet
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _MOST_THREADS = 100_000
 _STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
+_CHANGE_BASE = ("kasa_config", "layer_replication")
+# Settings that PEFT reads and leaves out of what is computed here (0.21.2), and what they ask for.
+_NOT_COMPUTED = {
+    "alora_invocation_tokens": "an activated LoRA acts from a text of its own on, and is left out of every other pass",
+    "arrow_config": "a routed LoRA chooses among other adapters",
+    "use_qalora": "a QALoRA adapter is added to GPTQ's weights alone",
+}
 OPENING_ERRORS = (
     *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
@@ -125,14 +132,15 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
 def base_apart(checkpoint: Checkpoint) -> Checkpoint | None:
     """Return the base of an adapter that can't be had by switching the adapter off; `None` where it can.
 
-    PiSSA, OLoRA and the like take a part of each weight out of the base and into the adapter (PEFT 0.21.2): what is
-    left without the adapter is a model that nobody trained.
+    PiSSA, OLoRA, KaSA and the like take a part of each weight out of the base and into the adapter, and others repeat
+    its layers (PEFT 0.21.2): what is left without the adapter is a model that nobody trained.
     """
     if checkpoint.adapter is None:
         return None
     settings = json.loads((Path(checkpoint.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
     start = settings.get("init_lora_weights")
     keeps_base = not isinstance(start, str) or start.lower() in _STARTS_BESIDE
+    keeps_base = keeps_base and not any(settings.get(name) for name in _CHANGE_BASE)
     return None if keeps_base else Checkpoint(model=checkpoint.model)
 
 
@@ -201,6 +209,7 @@ def _refuse_settings(folder: Path) -> None:
 
     A setting of a later version that is off (false, null or empty) changes nothing. Adapters that put tokens of their
     own before a text are refused too: PEFT puts them there again with every part of a text that is computed by itself.
+    So are those that are scored as their base alone, or in part.
     """
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
@@ -213,6 +222,13 @@ def _refuse_settings(folder: Path) -> None:
             where=str(path),
             hint="Use a LoRA adapter, or full weights",
         )
+    for name, reason in _NOT_COMPUTED.items():
+        if settings.get(name):
+            raise CheckpointError(
+                f"{name} is set: {reason}, which is not computed here",
+                where=str(path),
+                hint="Use a plain LoRA adapter, or full weights",
+            )
     known = inspect.signature(kind).parameters
     unknown = [f"{name}: {value}" for name, value in settings.items() if name not in known and value]
     if unknown:
