@@ -33,6 +33,8 @@ _NOT_COMPUTED = {
     "arrow_config": "a routed LoRA chooses among other adapters",
     "use_qalora": "a QALoRA adapter is added to GPTQ's weights alone",
 }
+_NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
+_NO_ATTENTION = re.compile(r"Flash ?Attention ?\d?|flash_attention_\d")
 OPENING_ERRORS = (
     *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
@@ -103,6 +105,8 @@ def load_tokenizer(name: str) -> Any:
             raise _refusal("tokenizer", error, name) from error
     if not tokenizer.is_fast:
         raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
+    # Set in some checkpoints: the control tokens of a template would be tokenized as the text that they are.
+    tokenizer.split_special_tokens = False
     # Without any file of a tokenizer transformers makes up one of the family's special tokens, which turns every text
     # into nothing (5.23; of Qwen 2, GPT-2 and Gemma).
     if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
@@ -169,7 +173,37 @@ def load_model(
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     if unused := loading["unexpected_keys"]:
         note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
+    if not getattr(model, "is_quantized", False) and getattr(open_config(opened), "quantization_config", None):
+        # transformers 5.23 dequantises FP8 where there is no GPU for it, and leaves the other weights as saved.
+        note(f"its weights are quantised, and are computed as {model.dtype}", checkpoint.model)
+        model = model.to(dtype if isinstance(dtype, torch.dtype) else model.dtype)
+    elif not torch.cuda.is_available():
+        refuse_quantised(model, checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
+
+
+def refuse_quantised(model: Any, where: str) -> None:
+    """Refuse a model with quantised weights that can't be computed where they are; any other is passed.
+
+    Raises:
+        CheckpointError: a pass over one token fails.
+    """
+    if (quantizer := getattr(model, "hf_quantizer", None)) is None:
+        return
+    device = model.get_input_embeddings().weight.device
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device))
+    except (*OPENING_ERRORS, NotImplementedError) as error:
+        method = getattr(
+            quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method
+        )
+        reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
+        raise CheckpointError(
+            f"its weights are quantised ({method}), and are not computed on {device.type} ({reason})",
+            where=where,
+            hint="Use the model's checkpoint in bfloat16, or save a dequantised copy of this one",
+        ) from error
 
 
 def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
@@ -256,6 +290,19 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
     reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    if found := _NO_DTYPE.search(reason):
+        name = found[1].removeprefix("torch.")
+        return CheckpointError(
+            f"config.json names a dtype that torch does not have ({found[1]})",
+            where=where,
+            hint=f"Write {json.dumps(name)} there" if hasattr(torch, name) else "Take dtype and torch_dtype out of it",
+        )
+    if found := _NO_ATTENTION.search(reason):
+        return CheckpointError(
+            f"config.json asks for {found[0]}, which this machine does not have",
+            where=where,
+            hint="Take _attn_implementation and attn_implementation out of it",
+        )
     if isinstance(error, PickleError | EOFError):
         reason = "its .bin file is damaged, or holds more than weights"
     what = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})"
