@@ -44,7 +44,7 @@ def test_a_dtype_that_torch_does_not_have_is_refused_with_what_to_write(saved: S
     change(folder / "config.json", dtype=None, torch_dtype=asked)
     error = refusal(folder)
     assert f"config.json names a dtype that torch does not have ({asked})" in error.what
-    assert error.hint is not None and hint in error.hint
+    assert hint in str(error.hint)
 
 
 @pytest.mark.skipif(find_spec("flash_attn") is not None, reason="it is installed")
@@ -53,7 +53,7 @@ def test_an_attention_that_is_not_installed_is_refused_with_what_to_take_out(sav
     change(folder / "config.json", attn_implementation="flash_attention_2")
     error = refusal(folder)
     assert "config.json asks for" in error.what
-    assert error.hint is not None and "attn_implementation" in error.hint
+    assert "attn_implementation" in str(error.hint)
 
 
 def adapter_naming(folder: Path, base: str) -> Path:
