@@ -188,6 +188,28 @@ def test_what_can_not_be_carried_over_is_refused_by_its_name(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.name == "config.json"]
 
 
+def test_a_file_without_a_whole_model_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
+    def written(name: str, **settings: Any) -> Path:
+        writer = gguf.GGUFWriter(tmp_path / name, "llama")
+        for key, value in settings.items():
+            getattr(writer, f"add_{key}")(value)
+        writer.add_tensor("blk.0.attn_q.weight.lora_a", np.zeros((4, 32), np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return tmp_path / name
+
+    sizes = {"block_count": 2, "embedding_length": 32, "feed_forward_length": 64, "head_count": 4}
+    for file, reason in {
+        written("adapter.gguf", type="adapter"): "general.type is adapter",
+        written("keys.gguf", block_count=2): "it lacks llama.embedding_length, llama.feed_forward_length",
+        written("vocabulary.gguf", **sizes): "it lacks token_embd.weight",
+    }.items():
+        with pytest.raises(CheckpointError, match=reason):
+            opened(file)
+
+
 def test_a_file_that_is_cut_off_or_something_else_is_refused(
     tmp_path: Path, byte_tokenizer: Any, model_of: Callable[..., Any]
 ) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft import KasaConfig, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError
 from midspec.models import (
+    base_apart,
     find_checkpoint,
     load_model,
     load_tokenizer,
@@ -126,6 +127,39 @@ def test_an_adapter_that_puts_tokens_before_a_text_is_refused(saved: Saved, tmp_
     change(tmp_path / "adapter", base_model_name_or_path=str(base))
     with pytest.raises(CheckpointError, match="puts tokens of its own before a text"):
         opened(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"alora_invocation_tokens": [5, 6]}, {"use_qalora": True}, {"arrow_config": {"top_k": 2}}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_an_adapter_with_a_setting_that_scoring_would_leave_out_is_refused(
+    saved: Saved, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    adapter = adapter_over(base := saved("llama"), str(base), tmp_path / "adapter")
+    change(adapter, **settings)
+    with pytest.raises(CheckpointError, match=next(iter(settings))) as caught:
+        opened(adapter)
+    assert caught.value.where == str(adapter / "adapter_config.json")
+    change(adapter, **dict.fromkeys(settings))
+    opened(adapter)
+
+
+@pytest.mark.parametrize("settings", [{"layer_replication": [[0, 2], [1, 2]]}, {"kasa_config": {}}], ids=str)
+def test_an_adapter_that_changes_its_base_is_compared_with_the_base_itself(
+    saved: Saved, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    base = saved("llama")
+    more = {"kasa_config": KasaConfig()} if "kasa_config" in settings else settings
+    adapter = adapter_over(base, str(base), tmp_path / "adapter", init_lora_weights=True, **more)
+    model = opened(adapter)
+    with torch.no_grad():
+        of_base = load_model(find_checkpoint(str(base)), dtype=torch.float32)(input_ids=IDS).logits
+        with model.disable_adapter():
+            left = model(input_ids=IDS).logits
+    assert not torch.allclose(left, of_base, atol=1e-3)  # PEFT's own way to the base does not lead there
+    assert base_apart(find_checkpoint(str(adapter))) == find_checkpoint(str(base))
 
 
 def test_an_adapter_without_weights_is_refused(saved: Saved, tmp_path: Path) -> None:

@@ -13,17 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, final
 
-from jinja2.exceptions import TemplateError
 from pydantic import JsonValue
-from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from midspec.core.errors import CheckpointError, DataError
+from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message
 from midspec.models._answers import Answer, kept_answer, make_answer, opens_reasoning
 from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
+from midspec.models._rendering import Renderer
 from midspec.models._template_turns import (
     NOTES,
     PROMPT_NOTES,
+    check_asked,
     check_shown,
     folded,
     folds_system,
@@ -36,14 +36,8 @@ from midspec.models._template_turns import (
 from midspec.models._tokens import AnswerTokens, Tokens, first_character, inside, row_of
 from midspec.models._turn_ends import ANSWER, NEXT, TurnEnds, join_ends, learn_ends
 
-_FIXED_DATE = (
-    "{%- macro strftime_now(format) -%}{%- if format == '%Y-%m-%d' -%}2024-07-26{%- else -%}26 Jul 2024{%- endif -%}"
-    "{%- endmacro -%}"
-)
 # A control token in this many characters before a turn lets the seam be checked without tokenizing all before it.
 _SEAM_CHARACTERS = 200
-# What a template's expressions raise, a loop over a billion numbers (`OverflowError`) and an endless macro among them.
-_RENDERING = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 _MOST_SEAMS = 8  # a template has one or two; of a text between two control tokens there is no end
 
 ControlTokenRule = Literal["refuse", "escape", "keep"]
@@ -84,6 +78,7 @@ class ChatTemplate:
         control_tokens: ControlTokenRule = "escape",
     ) -> None:
         self.tokenizer, self.args = tokenizer, dict(args or {})
+        self._renderer = Renderer(tokenizer, self.args)
         self.seen: Counter[str] = Counter()
         self._more_ends = tuple(ends)
         self._rule = control_tokens
@@ -101,9 +96,12 @@ class ChatTemplate:
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
-            DataError: the template refuses these messages; says why.
+            DataError: the template refuses these messages, or leaves a user's out; says why.
         """
-        return self._render(self._turns(messages), tools, ask=add_generation_prompt)
+        turns = self._turns(messages)
+        text = self._renderer.render(turns, tools, ask=add_generation_prompt)
+        check_asked(turns, text, first=1 + len(messages) - len(turns))
+        return text
 
     def answer(self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, JsonValue]] = ()) -> Answer:
         """Return the last of `messages`, an assistant's, as the text to generate behind the prompt of those before it.
@@ -112,7 +110,10 @@ class ChatTemplate:
             CheckpointError: the tokenizer has no chat template.
             DataError: the template refuses these messages, or writes the last otherwise than its own prompt asks.
         """
-        return self._answer(self._turns(messages), tools)
+        turns = self._turns(messages)
+        prompt = self._renderer.render(turns[:-1], tools, ask=True)
+        check_asked(turns[:-1], prompt, first=1 + len(messages) - len(turns))
+        return self._answer(turns, tools, prompt=prompt)
 
     # Tokens -----------------------------------------------------------------------------------------------------
     def training_rows(self, chats: Sequence[Chat]) -> list[list[Tokens]]:
@@ -168,17 +169,17 @@ class ChatTemplate:
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
         """The tokens that end an assistant's turn: EOS, the template's own, and those of the generation_config."""
-        return join_ends(self.tokenizer, self._ends if self._has_template else None, self._more_ends)
+        return join_ends(self.tokenizer, self._ends if self._renderer.has_template else None, self._more_ends)
 
     @property
     def stop_texts(self) -> tuple[str, ...]:
         """Where an assistant's turn ends in a text that is no token of this tokenizer: those texts."""
-        return self._ends.stop_texts if self._has_template else ()
+        return self._ends.stop_texts if self._renderer.has_template else ()
 
     @cached_property
     def control(self) -> ControlTokens:
         """The tokens that only the template may write."""
-        if not self._has_template:
+        if not self._renderer.has_template:
             return ControlTokens(self.tokenizer)
         return ControlTokens(self.tokenizer, structural_tokens(self.tokenizer, self.render_turns))
 
@@ -195,14 +196,14 @@ class ChatTemplate:
         if self.warnings:
             stops = " or ".join(repr(stop) for stop in (*self.stop_texts, self._ends.end))
             notes.append(f"the chat template ends no turn with a token: an answer ends at {stops}")
-        if header := written_header(self.render_turns) if self._has_template else "":
+        if header := written_header(self.render_turns) if self._renderer.has_template else "":
             notes.append(f"the chat template has no generation prompt: an answer begins with {header!r}")
         return notes
 
     @cached_property
     def warnings(self) -> list[str]:
         """What is wrong with the template for this tokenizer: marks that are no tokens, turns that nothing ends."""
-        if not self._has_template:
+        if not self._renderer.has_template:
             return []
         if not self._ends.is_eos_added or self._ends.after is None:
             return []
@@ -213,52 +214,6 @@ class ChatTemplate:
         return found
 
     # Rendering --------------------------------------------------------------------------------------------------
-    @property
-    def _has_template(self) -> bool:
-        found = self.tokenizer.chat_template
-        return found is not None and (not isinstance(found, dict) or "default" in found)
-
-    def _text_for(self, tools: Sequence[Mapping[str, JsonValue]]) -> str:
-        """Return the template's own text, with a fixed date; a tokenizer may have another one for tools."""
-        if not self._has_template:
-            named = f" named default (only {', '.join(found)})" if (found := self.tokenizer.chat_template) else ""
-            raise CheckpointError(
-                f"the tokenizer has no chat template{named}",
-                where=str(self.tokenizer.name_or_path),
-                hint="Use a chat-tuned model's tokenizer, or save one with a chat template",
-            )
-        text = self._tool_text if tools else self._plain_text
-        return _FIXED_DATE + text if "strftime_now" in text else text
-
-    @cached_property
-    def _plain_text(self) -> str:
-        return str(self.tokenizer.get_chat_template())
-
-    @cached_property
-    def _special_tokens(self) -> dict[str, Any]:
-        return dict(self.tokenizer.special_tokens_map)
-
-    @cached_property
-    def _tool_text(self) -> str:
-        return str(self.tokenizer.get_chat_template(tools=[{}]))
-
-    def _render(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]] = (), *, ask: bool) -> str:
-        text = self._text_for(tools)
-        try:
-            # As `apply_chat_template` does, which takes three times as long: a chat is rendered once for each turn.
-            return str(
-                _compile_jinja_template(text).render(
-                    messages=turns,
-                    tools=[dict(tool) for tool in tools] or None,
-                    documents=None,
-                    add_generation_prompt=ask,
-                    **{**self._special_tokens, **self.args},
-                )
-            )
-        except _RENDERING as error:
-            reason = " ".join(str(error).split())[:200].rstrip(".")
-            raise DataError(f"the chat template refuses this chat: {reason}", hint="Fix or remove that chat") from error
-
     def render_turns(self, turns: list[dict[str, Any]], *, ask: bool) -> str:
         """Render turns in the form that templates read, as they are; with the generation prompt where `ask` is set.
 
@@ -266,7 +221,7 @@ class ChatTemplate:
             CheckpointError: the tokenizer has no chat template.
             DataError: the template refuses them; says why.
         """
-        return self._render(turns, ask=ask)
+        return self._renderer.render(turns, ask=ask)
 
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Make what a template reads of messages: control tokens marked or refused, a refused system message moved."""
@@ -301,7 +256,7 @@ class ChatTemplate:
 
     @cached_property
     def _has_tags(self) -> bool:
-        return has_reasoning_tags(self.tokenizer, self._plain_text)
+        return has_reasoning_tags(self.tokenizer, self._renderer.text)
 
     def _answer(
         self,
@@ -312,8 +267,8 @@ class ChatTemplate:
         whole: str | None = None,
     ) -> Answer:
         """Make the answer of the last of `turns`; their prompt and whole may have been rendered already."""
-        prompt = self._render(turns[:-1], tools, ask=True) if prompt is None else prompt
-        whole = self._render(turns, tools, ask=False) if whole is None else whole
+        prompt = self._renderer.render(turns[:-1], tools, ask=True) if prompt is None else prompt
+        whole = self._renderer.render(turns, tools, ask=False) if whole is None else whole
         stem = prompt[: len(prompt) - len(opens_reasoning(prompt))]
         cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
         turn, end = cut if cut is not None else (None, "")
@@ -345,11 +300,11 @@ class ChatTemplate:
         trained = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and turn.pop("weight", 1)]
         if not trained:
             raise DataError("a chat without an assistant turn to train on", hint="Add one, or remove that chat")
-        whole = self._render(turns, chat.tools, ask=False)
+        whole = self._renderer.render(turns, chat.tools, ask=False)
         answers = [self._answer_within(turns, at, chat.tools, whole) for at in trained]
         last = answers[-1]
         text = last.prompt + last.text + last.tail if trained[-1] == len(turns) - 1 else whole
-        check_shown(turns, chat.tools, text)
+        check_shown(turns, chat.tools, text, first=1 + len(chat.messages) - len(turns))
         self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
         self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
         fits = all(text.startswith(answer.prompt + answer.text) for answer in answers)
@@ -359,7 +314,7 @@ class ChatTemplate:
         self, turns: list[dict[str, Any]], at: int, tools: Sequence[Mapping[str, JsonValue]], whole: str
     ) -> Answer:
         """Make the answer at a place of a chat that is rendered as `whole`."""
-        prompt = self._render(turns[:at], tools, ask=True)
+        prompt = self._renderer.render(turns[:at], tools, ask=True)
         kept = kept_answer(turns[at], prompt=prompt, chat=whole, end=self._ends.end) if self._ends.is_bare else None
         if kept is not None:
             return kept

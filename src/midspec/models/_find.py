@@ -56,14 +56,21 @@ def _open_folder(folder: Path) -> Checkpoint:
                 where=str(folder),
                 hint="Set base_model_name_or_path in adapter_config.json",
             )
-        found = find_checkpoint(_base_of(folder, base))
-        if found.adapter is not None:
+        named = _base_of(folder, base)
+        if (place := Path(named).expanduser()).is_dir() and place.samefile(folder):
+            raise CheckpointError(
+                f"the adapter names its own folder as its base ({base})",
+                where=str(folder / "adapter_config.json"),
+                hint="Name the base there; or take that file away, to open the weights of the folder without it",
+            )
+        # Looked for first: two adapters may name each other.
+        if (place / "adapter_config.json").is_file():
             raise CheckpointError(
                 f"an adapter over another adapter ({base})",
                 where=str(folder),
                 hint="Train on with the first adapter, or merge it into its base",
             )
-        return Checkpoint(model=found.model, adapter=str(folder))
+        return Checkpoint(model=find_checkpoint(named).model, adapter=str(folder))
     if (folder / "generation_config.json").is_file():
         _read_json(folder / "generation_config.json")  # transformers leaves out one that is no JSON, and its ends
     if (folder / "config.json").is_file():

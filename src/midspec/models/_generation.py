@@ -25,6 +25,7 @@ def continue_batch(
     limit: int,
     temperature: float,
     draws: Sequence[torch.Generator],
+    rope_switch: int | None = None,
     drops_ended: bool,
 ) -> list[list[int]]:
     """Sample what follows each row of a batch, up to the end of its turn, which is included if it came.
@@ -37,12 +38,15 @@ def continue_batch(
         limit: the most new tokens of a row.
         temperature: 0 takes the likeliest token.
         draws: one generator a row, for sampling.
+        rope_switch: beyond how many tokens the model takes other positions; rows that grow beyond it are of one length,
+            and have no prefix.
         drops_ended: whether rows that have ended leave the batch.
     """
     ids, mask, positions = batch
     cache = prefix.growing_cache(len(ids), model.config)
     written: list[list[int]] = [[] for _ in range(len(ids))]
     rows, ended = list(range(len(ids))), set[int]()
+    fed = ids
     with torch.inference_mode():
         for _ in range(limit):
             logits = model(
@@ -63,12 +67,18 @@ def continue_batch(
             if not going:
                 break
             ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
+            fed = torch.cat([fed, ids], dim=1)
             n_ended = len(rows) - len(going)
             if drops_ended and n_ended > _FINISHED_SHARE * len(rows) and _is_growing(cache):
                 kept = torch.tensor(going, device=ids.device)
                 cache.batch_select_indices(kept)
                 ids, positions, mask, rows = ids[kept], positions[kept], mask[kept], [rows[at] for at in going]
+                fed = fed[kept]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            if rope_switch is not None and int(positions.max()) == rope_switch:
+                # What is kept is of the other positions: computed again, as transformers' own `generate` does.
+                ids, positions = fed, torch.arange(fed.shape[1], device=ids.device).expand_as(fed)
+                cache = prefix.growing_cache(len(ids), model.config)
     return written
 
 

@@ -36,6 +36,7 @@ _SETTINGS = {
     "attention.key_length": "head_dim",
     "vocab_size": "vocab_size",
 }
+_NEEDED = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
 # Read otherwise: each must agree with the settings above.
 _AGREE = {"attention.value_length": "head_dim", "rope.dimension_count": "head_dim"}
 _ROPE_THETA, _ROPE_SCALING = "rope.freq_base", "rope.scaling.type"
@@ -143,14 +144,19 @@ def read_config(parts: GgufFile) -> Any:
     """Make transformers' configuration of the file's metadata.
 
     Raises:
-        CheckpointError: another family, or a key of the architecture that is not carried over.
+        CheckpointError: no whole model, another family, or a key of the architecture that is not carried over.
     """
-    family = str(parts.get("general.architecture"))
+    kind, family = parts.get("general.type") or "model", str(parts.get("general.architecture"))
+    if kind != "model":
+        raise parts.refusal(f"it holds no model (general.type is {kind})")
     if family not in _FAMILIES:
         raise parts.refusal(f"models of the architecture {family} are not read; known are {', '.join(_FAMILIES)}")
     given = {
         key.removeprefix(f"{family}."): value for key, value in parts.metadata.items() if key.startswith(f"{family}.")
     }
+    lacking = [f"{family}.{key}" for key in _NEEDED if key not in given]
+    if lacking or "token_embd.weight" not in parts.tensors:
+        raise parts.refusal(f"it holds no whole model: it lacks {', '.join(lacking) or 'token_embd.weight'}")
     theta, scaling = float(given.pop(_ROPE_THETA, 10_000.0)), given.pop(_ROPE_SCALING, "none")
     values = {setting: given.pop(key) for key, setting in _SETTINGS.items() if key in given}
     values.setdefault(
@@ -266,7 +272,9 @@ def build_tokenizer(parts: GgufFile) -> Any:
     kind, pre = parts.get("tokenizer.ggml.model"), str(parts.get("tokenizer.ggml.pre"))
     if kind != "gpt2":
         raise parts.refusal(f"tokenizers of the kind {kind} are not read; known is gpt2 (byte-level BPE)")
-    tokens = cast("list[str]", parts.get("tokenizer.ggml.tokens"))
+    tokens = cast("list[str]", parts.get("tokenizer.ggml.tokens") or [])
+    if not tokens:
+        raise parts.refusal("it holds no tokenizer (tokenizer.ggml.tokens)")
     merges = [tuple(merge.split(" ", 1)) for merge in parts.get("tokenizer.ggml.merges") or ()]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     whole_words = pre in _LLAMA3_NAMES  # Llama 3 takes a word that is a token as it is, whatever its merges say

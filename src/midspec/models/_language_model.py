@@ -18,11 +18,11 @@ from pydantic import JsonValue
 from midspec.core.errors import DataError
 from midspec.core.records import Checkpoint, Message
 from midspec.models._answers import opens_reasoning
-from midspec.models._cache import Prefix, common_length, compute_prefix
+from midspec.models._cache import NO_PREFIX, Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
 from midspec.models._generation import continue_batch
-from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
-from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype, window_in
+from midspec.models._open import load_model, pick_device, refuse_quantised, tokenizer_of, use_threads
+from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype, rope_switch_in, window_in
 from midspec.models._results import Generation, OptionScore, PromptTooLongError
 from midspec.models._scoring import (
     Batch,
@@ -85,13 +85,15 @@ class LanguageModel:
 
     def _score(self, model: Any, entries: Sequence[OptionIds]) -> list[OptionScore]:
         # Small models keep the bytes of their scores, for which the shape of a batch matters in the last digit.
-        rows = make_rows(entries, worth_tokens=self._worth_tokens if self._is_large else None)
+        may_branch = self._is_large and self._rope_switch is None
+        rows = make_rows(entries, worth_tokens=self._worth_tokens if may_branch else None)
         if any(len(row.branches) > 1 for row in rows) and not computes_branches(model, self.device):
             rows = make_rows(entries, worth_tokens=None)
         sequences = [row.ids for row in rows]
-        prefix = self._prefix(model, sequences, [row.n_kept for row in rows])
+        lengths = [len(ids) for ids in sequences]
+        prefix = self._prefix(model, sequences, [row.n_kept for row in rows], longest=max(lengths, default=0))
         results: dict[int, OptionScore] = {}
-        for numbers in _batches([len(ids) for ids in sequences], self._batch_tokens, prefix):
+        for numbers in _batches(lengths, self._batch_tokens, prefix, [self._side(length) for length in lengths]):
             members = [rows[number] for number in numbers]
             for part in self._few_logits(members):
                 results |= sum_logprobs(model, part, entries, self._pad_rows(part, prefix), prefix)
@@ -176,7 +178,8 @@ class LanguageModel:
         results: list[Generation | None] = [None] * len(sequences)
         self._check_window([len(ids) + 1 for ids in sequences])
         limits = [min(max_new_tokens, (self.window or math.inf) - len(ids)) for ids in sequences]
-        prefix = self._prefix(self.model, sequences, [1] * len(sequences))
+        longest = max((len(ids) + limit for ids, limit in zip(sequences, limits, strict=True)), default=0)
+        prefix = self._prefix(self.model, sequences, [1] * len(sequences), longest=longest)
         for limit, rows in self._turns_batches([len(ids) for ids in sequences], limits, prefix):
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
             part = pad([sequences[row] for row in rows], prefix, self._pad_id, self.device)
@@ -188,6 +191,7 @@ class LanguageModel:
                 limit=limit,
                 temperature=temperature,
                 draws=draws,
+                rope_switch=self._rope_switch,
                 drops_ended=self._is_large,
             )
             for row, ids in zip(rows, written, strict=True):
@@ -205,6 +209,20 @@ class LanguageModel:
         """How many tokens the model was made for, prompt and turn together; `None` where its config sets no bound."""
         return window_in(self.model.config)
 
+    @cached_property
+    def _rope_switch(self) -> int | None:
+        return rope_switch_in(self.model.config)
+
+    def _side(self, start: int, end: int | None = None) -> int:
+        """Return a number that rows have in common which may stand in one batch: of a length, or from one to another.
+
+        Those that grow beyond where positions are taken otherwise do so together: all of one length.
+        """
+        switch = self._rope_switch or math.inf
+        if start > switch:
+            return -1
+        return start if end is not None and end - 1 > switch else 0  # the last token that is written is never fed
+
     def _check_window(self, lengths: Sequence[int]) -> None:
         too_long = [number for number, n_tokens in enumerate(lengths) if n_tokens > (self.window or math.inf)]
         if too_long:
@@ -216,7 +234,9 @@ class LanguageModel:
         """Put prompts in batches of one limit of new tokens, which the window makes shorter for some."""
         for limit in sorted({int(limit) for limit in limits}, reverse=True):
             group = [number for number, each in enumerate(limits) if each == limit]
-            for rows in _batches([lengths[number] + limit for number in group], self._continued_tokens, prefix):
+            ends = [lengths[number] + limit for number in group]
+            sides = [self._side(lengths[number], end) for number, end in zip(group, ends, strict=True)]
+            for rows in _batches(ends, self._continued_tokens, prefix, sides):
                 yield limit, [group[row] for row in rows]
 
     @property
@@ -248,8 +268,17 @@ class LanguageModel:
         encoded = self.template.encode_answers(answers)
         return [OptionIds(ids[:last], last - first) for ids, _, (first, last) in encoded]
 
-    def _prefix(self, model: Any, sequences: Sequence[list[int]], keep: Sequence[int]) -> Prefix:
-        """Compute once what all sequences begin with, except as many of their last tokens as `keep` says."""
+    def _prefix(self, model: Any, sequences: Sequence[list[int]], keep: Sequence[int], *, longest: float) -> Prefix:
+        """Compute once what all sequences begin with, except as many of their last tokens as `keep` says.
+
+        Args:
+            model: this one, or the exact one.
+            sequences: token ids.
+            keep: for each sequence, how many of its last tokens stay out.
+            longest: how long a sequence becomes; beyond where positions are taken otherwise nothing is shared.
+        """
+        if longest > (self._rope_switch or math.inf):
+            return NO_PREFIX
         length = common_length(sequences, keep, self._worth_tokens)
         return compute_prefix(model, sequences[0][:length] if length else (), self.device)
 
@@ -266,17 +295,21 @@ class LanguageModel:
             yield list(rows[start : start + most])
 
 
-def _batches(lengths: Sequence[int], budget: int, prefix: Prefix) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], budget: int, prefix: Prefix, sides: Sequence[int]) -> Iterator[list[int]]:
     """Put indices in batches of like length, longest first, of at most `budget` padded tokens (or a single sequence).
 
-    The prefix counts as memory alone: its tokens are not computed again.
+    Args:
+        lengths: of the sequences.
+        budget: tokens of a batch.
+        prefix: counts as memory alone: its tokens are not computed again.
+        sides: a number for each sequence; those of different ones are never in a batch.
     """
     batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+    for index in sorted(range(len(lengths)), key=lambda index: (sides[index], -lengths[index], index)):
         if batch:
             width = lengths[batch[0]] - prefix.length
             most = min(budget // width, _MAX_BATCH, prefix.most_rows(width))
-            if len(batch) >= most:
+            if len(batch) >= most or sides[batch[0]] != sides[index]:
                 yield batch
                 batch = []
         batch.append(index)
@@ -314,6 +347,7 @@ def open_checkpoint(
             exact = cache(lambda: load_model(checkpoint, dtype=torch.float32).to(place).eval())
     tokenizer = tokenizer_of(checkpoint)
     model = load_model(checkpoint, dtype=chosen).to(place).eval()
+    refuse_quantised(model, checkpoint.model)
     # An adapter opens in float32 over whatever base.
     model = model if exact is None else model.to(chosen)
     template = ChatTemplate(tokenizer, template_args, ends=generation_ends(model))

@@ -26,6 +26,15 @@ from midspec.models._quiet import quiet
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _MOST_THREADS = 100_000
 _STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
+_CHANGE_BASE = ("kasa_config", "layer_replication")
+# Settings that PEFT reads and leaves out of what is computed here (0.21.2), and what they ask for.
+_NOT_COMPUTED = {
+    "alora_invocation_tokens": "an activated LoRA acts from a text of its own on, and is left out of every other pass",
+    "arrow_config": "a routed LoRA chooses among other adapters",
+    "use_qalora": "a QALoRA adapter is added to GPTQ's weights alone",
+}
+_NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
+_NO_ATTENTION = re.compile(r"Flash ?Attention ?\d?|flash_attention_\d")
 OPENING_ERRORS = (
     *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
@@ -96,6 +105,8 @@ def load_tokenizer(name: str) -> Any:
             raise _refusal("tokenizer", error, name) from error
     if not tokenizer.is_fast:
         raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
+    # Set in some checkpoints: the control tokens of a template would be tokenized as the text that they are.
+    tokenizer.split_special_tokens = False
     # Without any file of a tokenizer transformers makes up one of the family's special tokens, which turns every text
     # into nothing (5.23; of Qwen 2, GPT-2 and Gemma).
     if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
@@ -125,14 +136,15 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
 def base_apart(checkpoint: Checkpoint) -> Checkpoint | None:
     """Return the base of an adapter that can't be had by switching the adapter off; `None` where it can.
 
-    PiSSA, OLoRA and the like take a part of each weight out of the base and into the adapter (PEFT 0.21.2): what is
-    left without the adapter is a model that nobody trained.
+    PiSSA, OLoRA, KaSA and the like take a part of each weight out of the base and into the adapter, and others repeat
+    its layers (PEFT 0.21.2): what is left without the adapter is a model that nobody trained.
     """
     if checkpoint.adapter is None:
         return None
     settings = json.loads((Path(checkpoint.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
     start = settings.get("init_lora_weights")
     keeps_base = not isinstance(start, str) or start.lower() in _STARTS_BESIDE
+    keeps_base = keeps_base and not any(settings.get(name) for name in _CHANGE_BASE)
     return None if keeps_base else Checkpoint(model=checkpoint.model)
 
 
@@ -161,7 +173,37 @@ def load_model(
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     if unused := loading["unexpected_keys"]:
         note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
+    if not getattr(model, "is_quantized", False) and getattr(open_config(opened), "quantization_config", None):
+        # transformers 5.23 dequantises FP8 where there is no GPU for it, and leaves the other weights as saved.
+        note(f"its weights are quantised, and are computed as {model.dtype}", checkpoint.model)
+        model = model.to(dtype if isinstance(dtype, torch.dtype) else model.dtype)
+    elif not torch.cuda.is_available():
+        refuse_quantised(model, checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
+
+
+def refuse_quantised(model: Any, where: str) -> None:
+    """Refuse a model with quantised weights that can't be computed where they are; any other is passed.
+
+    Raises:
+        CheckpointError: a pass over one token fails.
+    """
+    if (quantizer := getattr(model, "hf_quantizer", None)) is None:
+        return
+    device = model.get_input_embeddings().weight.device
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device))
+    except (*OPENING_ERRORS, NotImplementedError) as error:
+        method = getattr(
+            quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method
+        )
+        reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
+        raise CheckpointError(
+            f"its weights are quantised ({method}), and are not computed on {device.type} ({reason})",
+            where=where,
+            hint="Use the model's checkpoint in bfloat16, or save a dequantised copy of this one",
+        ) from error
 
 
 def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
@@ -201,6 +243,7 @@ def _refuse_settings(folder: Path) -> None:
 
     A setting of a later version that is off (false, null or empty) changes nothing. Adapters that put tokens of their
     own before a text are refused too: PEFT puts them there again with every part of a text that is computed by itself.
+    So are those that are scored as their base alone, or in part.
     """
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
@@ -213,6 +256,13 @@ def _refuse_settings(folder: Path) -> None:
             where=str(path),
             hint="Use a LoRA adapter, or full weights",
         )
+    for name, reason in _NOT_COMPUTED.items():
+        if settings.get(name):
+            raise CheckpointError(
+                f"{name} is set: {reason}, which is not computed here",
+                where=str(path),
+                hint="Use a plain LoRA adapter, or full weights",
+            )
     known = inspect.signature(kind).parameters
     unknown = [f"{name}: {value}" for name, value in settings.items() if name not in known and value]
     if unknown:
@@ -240,6 +290,19 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
     reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    if found := _NO_DTYPE.search(reason):
+        name = found[1].removeprefix("torch.")
+        return CheckpointError(
+            f"config.json names a dtype that torch does not have ({found[1]})",
+            where=where,
+            hint=f"Write {json.dumps(name)} there" if hasattr(torch, name) else "Take dtype and torch_dtype out of it",
+        )
+    if found := _NO_ATTENTION.search(reason):
+        return CheckpointError(
+            f"config.json asks for {found[0]}, which this machine does not have",
+            where=where,
+            hint="Take _attn_implementation and attn_implementation out of it",
+        )
     if isinstance(error, PickleError | EOFError):
         reason = "its .bin file is damaged, or holds more than weights"
     what = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})"

@@ -87,6 +87,21 @@ def window_in(config: Any) -> int | None:
     return bound
 
 
+def rope_switch_in(config: Any) -> int | None:
+    """Return beyond how many tokens a model takes other positions for a whole batch (longrope); `None` for most.
+
+    transformers (5.23) chooses them by the longest row of a batch: what stands on both sides is to be kept apart.
+    """
+    text = config.get_text_config()
+    found = getattr(text, "rope_parameters", None)
+    ropes = [found, *found.values()] if isinstance(found, Mapping) else []  # one for each type of layer, or one for all
+    for rope in ropes:
+        if isinstance(rope, Mapping) and rope.get("rope_type") == "longrope":
+            original = rope.get("original_max_position_embeddings")
+            return original if isinstance(original, int) else None
+    return None
+
+
 def _config_of(checkpoint: Checkpoint) -> Any | None:
     try:
         return open_config(checkpoint.model)

@@ -73,14 +73,22 @@ def folded(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**rest[0], "content": text}, *rest[1:]]
 
 
-def check_shown(turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, JsonValue]], text: str) -> None:
+def check_shown(
+    turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, JsonValue]], text: str, *, first: int
+) -> None:
     """Refuse a chat of which the template left something out: a message, a call of a tool, the tools.
+
+    Args:
+        turns: what was rendered.
+        tools: of the chat.
+        text: as what.
+        first: the number of the first turn in its chat, from 1.
 
     Raises:
         DataError: it did; names the message.
     """
     hint = "Remove it, or use a template that writes it"
-    for number, turn in enumerate(turns, start=1):
+    for number, turn in enumerate(turns, start=first):
         if turn["role"] != "assistant" and not _shows(text, turn["content"]):
             raise DataError(f"the chat template leaves out message {number} ({turn['role']})", hint=hint)
         if not all(name in text for name in call_names(turn)):
@@ -90,6 +98,25 @@ def check_shown(turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str,
         name = function.get("name") if isinstance(function, dict) else None
         if isinstance(name, str) and name not in text:
             raise DataError(f"the chat template leaves out the tool {name}", hint=hint)
+
+
+def check_asked(turns: Sequence[Mapping[str, Any]], prompt: str, *, first: int) -> None:
+    """Refuse a prompt in which the template left out what a user or a system message says.
+
+    Args:
+        turns: what was rendered.
+        prompt: as what.
+        first: the number of the first turn in its chat, from 1.
+
+    Raises:
+        DataError: it did; names the message.
+    """
+    for number, turn in enumerate(turns, start=first):
+        if turn["role"] in ("user", "system") and not _shows(prompt, turn["content"]):
+            raise DataError(
+                f"the chat template leaves out message {number} ({turn['role']})",
+                hint="Remove it, or use a template that writes it",
+            )
 
 
 def _shows(text: str, content: str) -> bool:

@@ -1,0 +1,139 @@
+"""Parents that others write in ways of their own: each is opened as what it is, or refused with the way out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from midspec.core.errors import CheckpointError
+from midspec.core.records import Message
+from midspec.models import ChatTemplate, find_checkpoint, load_model, load_tokenizer, open_checkpoint
+from midspec.models._open import refuse_quantised
+
+Saved = Callable[..., Path]
+IDS = torch.tensor([[20, 30, 40, 50]])
+
+
+def change(path: Path, **settings: Any) -> None:
+    """Sets values of a JSON file; `None` takes one out."""
+    found = json.loads(path.read_text()) | settings
+    path.write_text(json.dumps({key: value for key, value in found.items() if value is not None}))
+
+
+def refusal(folder: Path) -> CheckpointError:
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(find_checkpoint(str(folder)), device="cpu")
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"), [("torch.bfloat16", 'Write "bfloat16" there'), ("auto", "Take dtype and torch_dtype out")]
+)
+def test_a_dtype_that_torch_does_not_have_is_refused_with_what_to_write(saved: Saved, asked: str, hint: str) -> None:
+    folder = saved("llama")
+    change(folder / "config.json", dtype=None, torch_dtype=asked)
+    error = refusal(folder)
+    assert f"config.json names a dtype that torch does not have ({asked})" in error.what
+    assert hint in str(error.hint)
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="it is installed")
+def test_an_attention_that_is_not_installed_is_refused_with_what_to_take_out(saved: Saved) -> None:
+    folder = saved("llama")
+    change(folder / "config.json", attn_implementation="flash_attention_2")
+    error = refusal(folder)
+    assert "config.json asks for" in error.what
+    assert "attn_implementation" in str(error.hint)
+
+
+def adapter_naming(folder: Path, base: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": base}))
+    return folder
+
+
+@pytest.mark.parametrize("base", [".", "../adapter"])
+def test_an_adapter_that_is_its_own_base_is_refused(tmp_path: Path, base: str) -> None:
+    folder = adapter_naming(tmp_path / "adapter", base)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(CheckpointError, match="names its own folder as its base"):
+        find_checkpoint(str(folder))
+
+
+def test_adapters_that_name_each_other_are_refused(tmp_path: Path) -> None:
+    one, other = adapter_naming(tmp_path / "one", "../other"), adapter_naming(tmp_path / "other", "../one")
+    for folder in (one, other):
+        with pytest.raises(CheckpointError, match="an adapter over another adapter"):
+            find_checkpoint(str(folder))
+
+
+def test_control_tokens_stay_one_token_where_the_tokenizer_is_set_to_split_them(saved: Saved) -> None:
+    folder = saved("llama")
+    chat = [Message(role="user", content="Hello")]
+
+    def ids() -> list[int]:
+        template = ChatTemplate(load_tokenizer(str(folder)))
+        return template.encode([template.render(chat, add_generation_prompt=True)])[0].ids
+
+    before = ids()
+    change(folder / "tokenizer_config.json", split_special_tokens=True)
+    assert ids() == before
+    tokenizer = load_tokenizer(str(folder))
+    tokenizer.save_pretrained(folder / "again")  # what is trained so is used so
+    assert json.loads((folder / "again" / "tokenizer_config.json").read_text())["split_special_tokens"] is False
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes them as they are")
+def test_an_fp8_parent_is_computed_in_one_dtype_and_as_its_scales_say(
+    saved: Saved, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("accelerate")
+    folder = saved("llama")
+    weights = load_file(folder / "model.safetensors")
+    packed, plain = {}, {}
+    for name, weight in weights.items():
+        plain[name] = packed[name] = weight.bfloat16()
+        if "_proj" in name:
+            scale = weight.abs().max() / 448
+            packed[name] = (weight / scale).to(torch.float8_e4m3fn)
+            packed[f"{name}_scale_inv"] = scale.reshape(1, 1)
+            plain[name] = packed[name].float() * scale
+    save_file(packed, folder / "model.safetensors", metadata={"format": "pt"})
+    change(
+        folder / "config.json",
+        dtype="bfloat16",
+        quantization_config={"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
+    )
+    with caplog.at_level(logging.WARNING, "midspec"):
+        model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+    assert "its weights are quantised, and are computed as" in caplog.text
+    for name, weight in model.state_dict().items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, plain[name].float())
+    assert torch.isfinite(model(input_ids=IDS).logits).all()
+    assert not hasattr(model.config, "quantization_config")  # what is saved of it is plain
+
+
+def test_a_quantised_parent_that_is_not_computed_here_is_refused(saved: Saved) -> None:
+    folder = saved("llama")
+    model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+    refuse_quantised(model, str(folder))
+    model.hf_quantizer = SimpleNamespace(quantization_config=SimpleNamespace(quant_method="fp8"))
+    refuse_quantised(model, str(folder))
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("no kernel for this device")
+
+    model.model.layers[0].self_attn.q_proj.forward = fails
+    with pytest.raises(CheckpointError, match=r"quantised \(fp8\), and are not computed on cpu \(no kernel"):
+        refuse_quantised(model, str(folder))
