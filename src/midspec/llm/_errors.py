@@ -10,6 +10,7 @@ from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._limits import Refusal, read_refusal, retry_after_s
+from midspec.llm._server_words import is_full, is_models_fault, is_passing, read_json, server_words, without_echoes
 from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
@@ -49,10 +50,6 @@ _REFUSES = re.compile(
 SAMPLING_FIELDS = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "presence_penalty", "frequency_penalty"),
     *("repetition_penalty", "logit_bias"),
-)
-_TOO_LONG = re.compile(
-    r"context[ _](?:length|window|size)|maximum (?:context|input)|too (?:long|large|many tokens)|exceed|n_ctx|num_ctx"
-    r"|max(?:imum)?[_ ](?:completion_|output_|new_)?tokens?\b|maximum (?:allowed )?(?:number of )?(?:output )?tokens"
 )
 
 
@@ -113,6 +110,10 @@ class BrokenReplyError(RetryableError):
         self.usage = usage
 
 
+class FailedGenerationError(BrokenReplyError):
+    """The server refuses what the model wrote (no JSON, a tool that is none), which may be good the next time."""
+
+
 class UnknownFieldError(Exception):
     """The server takes the request without a field, or with another in its place.
 
@@ -163,7 +164,7 @@ def status_named(error: Any, default: int) -> int:
 
 def error_text(content: bytes, key: str) -> str:
     """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
-    body = read_json(content, content.decode("utf-8", "replace"))
+    body = without_echoes(read_json(content, content.decode("utf-8", "replace")))
     body = body[0] if isinstance(body, list) and len(body) == 1 else body
     for field in ("error", "message", "detail"):
         if isinstance(body, dict) and body.get(field):
@@ -177,14 +178,6 @@ def error_text(content: bytes, key: str) -> str:
         words = words.replace(key, "[key]")
     # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
     return " ".join(words.encode("utf-8", "replace").decode().split())[:_LONGEST_NOTE]
-
-
-def read_json(content: bytes | str, default: Any) -> Any:
-    """Return the JSON in `content`, or `default` where it is none that Python can hold."""
-    try:
-        return json.loads(content, strict=False)  # some servers leave line ends in strings as they are
-    except (ValueError, RecursionError):
-        return default
 
 
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -216,16 +209,20 @@ def read_error_status(
         url_hint: what to add to the hint where the server knows no such address.
     """
     words = error_text(content, key)
-    text = content.decode("utf-8", "replace").lower()
+    text = server_words(content)
     if (ended := _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)) is not None:
         return ended
     if status in {403, 451}:
         return Outcome(kind="filtered", stop_reason=str(status), note=f"{status}: {words}")
     if status in _BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
+    if status < 500 and is_models_fault(text):
+        return FailedGenerationError(f"{status}: {words}")
+    if status < 500 and is_full(text):
+        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
         return SchemaUnsupportedError(words, ("response_format",))
-    if status >= 500:
+    if status >= 500 or is_passing(text):
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if status < 400 or status in {408, 409, 424, 425, 499}:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
@@ -283,11 +280,6 @@ def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[
 
 def _named(fields: Collection[str], text: str, sent: Collection[str]) -> list[str]:
     return [name for name in fields if name in sent and re.search(rf"(?<![\w.]){name}(?!\w)", text)]
-
-
-def is_about_length(note: str) -> bool:
-    """Return whether a server's words are about the prompt's length or the cap of the reply."""
-    return _TOO_LONG.search(note.lower()) is not None
 
 
 def read_connection_error(error: BaseException) -> RetryableError | MidspecError:

@@ -19,10 +19,10 @@ from midspec.llm._errors import (
     UnknownFieldError,
     not_json_error,
     read_connection_error,
-    read_json,
 )
 from midspec.llm._providers import BatchReply, BatchUnknownError
 from midspec.llm._sdk_client import SdkClient
+from midspec.llm._server_words import read_json
 from midspec.llm._types import Outcome, Request
 
 _MAX_TORN = 2

@@ -16,20 +16,20 @@ from midspec.llm._errors import (
     SAMPLING_FIELDS,
     TOO_LARGE,
     CapFieldError,
+    FailedGenerationError,
     NoReplyError,
     RetryableError,
     SchemaUnsupportedError,
     ServerFaultError,
     UnknownFieldError,
     error_text,
-    is_about_length,
     not_json_error,
     read_error_status,
-    read_json,
 )
 from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._runaway import marked
 from midspec.llm._schema_faults import SchemaFaults
+from midspec.llm._server_words import is_about_length, read_json
 from midspec.llm._streaming import Streaming
 from midspec.llm._transport import HttpTransport, Response
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
@@ -203,7 +203,7 @@ class SdkClient(ABC):
             except UnknownFieldError as error:
                 if note := self.adapt(error):
                     notes.append(note)
-            except ServerFaultError as error:
+            except (ServerFaultError, FailedGenerationError) as error:
                 outcome = await self._without_schema(request, error, is_second=has_tried)
                 break
             else:
@@ -224,7 +224,7 @@ class SdkClient(ABC):
         said = set_reasoning_aside(outcome.text).text
         return not self._ignores_schema and outcome.kind == "ok" and not _STARTS_LIKE_JSON.match(said)
 
-    async def _without_schema(self, request: Request, error: ServerFaultError, *, is_second: bool) -> Outcome:
+    async def _without_schema(self, request: Request, error: RetryableError, *, is_second: bool) -> Outcome:
         """Try a request without its schema if that may be what the server breaks down over; else raise `error`."""
         if not self._sends_schema or request.form is None or not self._schema_faults.count():
             raise error

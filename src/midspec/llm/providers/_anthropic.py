@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError
-from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json, status_named
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, status_named
 from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import (
@@ -26,6 +26,7 @@ from midspec.llm._sdk_client import (
     separated_prefix,
     shown,
 )
+from midspec.llm._server_words import read_json
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 

@@ -21,7 +21,6 @@ from midspec.llm._errors import (
     not_json_error,
     read_connection_error,
     read_error_status,
-    read_json,
     status_named,
 )
 from midspec.llm._limits import read_refusal
@@ -38,6 +37,7 @@ from midspec.llm._sdk_client import (
     shown,
     strict_schema,
 )
+from midspec.llm._server_words import read_json
 from midspec.llm._streaming import Streaming, is_own_server, read_events
 from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
