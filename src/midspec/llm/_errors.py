@@ -17,7 +17,7 @@ _LONGEST_NOTE = 300
 _PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
 # The status of a request that is too large.
 TOO_LARGE = "413"
-_BUSY = {429, 503, 529}
+BUSY = {429, 503, 529}
 _SCHEMA_WORDS = (
     *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),
     *("structured output", "structured_output", "guided", "grammar"),
@@ -148,6 +148,7 @@ _STATUSES = {
     "not_found_error": 404,
     "model_not_found": 404,
     "request_too_large": 413,
+    "insufficient_quota": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "api_error": 500,
@@ -214,7 +215,7 @@ def read_error_status(
         return ended
     if status in {403, 451}:
         return Outcome(kind="filtered", stop_reason=str(status), note=f"{status}: {words}")
-    if status in _BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
+    if status in BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if status < 500 and is_models_fault(text):
         return FailedGenerationError(f"{status}: {words}")

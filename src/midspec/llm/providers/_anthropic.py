@@ -202,7 +202,7 @@ class AnthropicBatches(SdkBatches):
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies, one line at a time."""
         batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
-        if not self.part(batch, "id") or getattr(batch, "results_url", None) is None:
+        if not self.part(batch, "id") or not getattr(batch, "results_url", None):
             what = f"{self._client.url} has no results of the batch {batch_id} (any more)"
             raise BatchUnknownError(what, where="batch", hint="Check the key and the base URL")
         results = self._sdk.messages.batches.with_streaming_response.results(batch_id)

@@ -281,7 +281,7 @@ class OpenAIBatches(SdkBatches):
         batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
         for name in ("output_file_id", "error_file_id"):
             file_id = getattr(batch, name, None)
-            if not isinstance(file_id, str):
+            if not isinstance(file_id, str) or not file_id:  # some gateways say none with an empty one
                 continue
             async for row in self.read_lines(batch_id, self._sdk.files.with_streaming_response.content(file_id)):
                 response = as_dict(row.get("response"))
