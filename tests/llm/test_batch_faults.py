@@ -400,5 +400,14 @@ def test_an_empty_name_of_a_file_of_a_batch_is_none(tmp_path: Path) -> None:
             return status, made.replace(b'"error_file_id":null', b'"error_file_id":""'), content
 
         batches.handle = emptied  # type: ignore[method-assign]
-        assert [outcome.kind for outcome in batched(served, store, WISHES, OPENAI)] == ["ok"] * 12
-        assert n_batches(served) == 1
+
+        async def run() -> list[str]:
+            endpoint = endpoint_of(OPENAI, Access(base_url=served.openai_url))
+            client = BatchClient(endpoint, store, OPENAI, "author", Prices.load(None), timing=PACE)
+            try:  # one after the other: what breaks after a batch's replies meets the second request
+                return [(await client.ask(request)).kind for request in WISHES[:2]]
+            finally:
+                await client.close()
+
+        assert asyncio.run(run()) == ["ok"] * 2
+        assert n_batches(served) == 2
