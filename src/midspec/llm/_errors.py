@@ -5,23 +5,36 @@ from __future__ import annotations
 import errno
 import json
 import re
+import ssl
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._limits import Refusal, read_refusal, retry_after_s
-from midspec.llm._server_words import is_full, is_models_fault, is_passing, read_json, server_words, without_echoes
+from midspec.llm._server_words import (
+    is_about_schema,
+    is_full,
+    is_models_fault,
+    is_passing,
+    read_json,
+    server_words,
+    without_echoes,
+)
 from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
 _PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
+# By OpenSSL's codes: not valid yet, expired, for another host, for another address.
+_CERTIFICATE_HINTS = {
+    **dict.fromkeys((9, 10), "Have it renewed, or set this machine's clock"),
+    **dict.fromkeys((62, 64), "Give the base URL the name that the certificate is for"),
+}
+_UNTRUSTED = (
+    "Set SSL_CERT_FILE to a PEM file with the certificate of the server's authority (or its own, if self-signed)"
+)
 # The status of a request that is too large.
 TOO_LARGE = "413"
 BUSY = {429, 503, 529}
-_SCHEMA_WORDS = (
-    *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),
-    *("structured output", "structured_output", "guided", "grammar"),
-)
 _FILTERED = (
     *("content filtering policy", "content_filter", "content_policy", "content management policy", "safety filter"),
     *("data_inspection_failed", "inappropriate content", "safety system", "prohibited_content"),
@@ -221,7 +234,7 @@ def read_error_status(
         return FailedGenerationError(f"{status}: {words}")
     if status < 500 and is_full(text):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
-    if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
+    if has_schema and status in {500, 501} and is_about_schema(text):
         return SchemaUnsupportedError(words, ("response_format",))
     if status >= 500 or is_passing(text):
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
@@ -274,7 +287,7 @@ def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[
         return CapFieldError(words, caps)
     if is_refused and (fields := _named(SAMPLING_FIELDS, text, sent)):
         return SamplingFieldError(words, fields)
-    if has_schema and any(sign in text for sign in _SCHEMA_WORDS):
+    if has_schema and is_about_schema(text):
         return SchemaUnsupportedError(words, ("response_format",))
     return None
 
@@ -295,6 +308,20 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
     if any(isinstance(link, OSError) and link.errno in {errno.EMFILE, errno.ENFILE} for link in chain):
         hint = "Raise the limit (`ulimit -n 4096`), or lower --concurrency; the same command goes on from here"
         return MidspecError("too many files and connections are open at once", where="ulimit -n", hint=hint)
+    # aiohttp's own is of the same class, and does not say why.
+    untrusted = [link for link in chain if isinstance(link, ssl.SSLCertVerificationError)]
+    if untrusted:  # no certificate mends itself while a run waits
+        reason = getattr(untrusted[-1], "verify_message", "") or str(untrusted[-1])
+        hint = _CERTIFICATE_HINTS.get(getattr(untrusted[-1], "verify_code", 0), _UNTRUSTED)
+        host = next(
+            (
+                f"https://{link.host}:{link.port}"
+                for link in chain
+                if isinstance(link, aiohttp.ClientConnectorCertificateError)
+            ),
+            "https",
+        )
+        return ConfigError(f"the server's certificate is not accepted ({reason})", where=host, hint=hint)
     refused = next((link for link in chain if isinstance(link, aiohttp.ClientHttpProxyError)), None)
     if refused is not None and refused.status == 407:
         return ConfigError("the proxy wants a login (407)", where="proxy", hint=_PROXY_LOGIN)

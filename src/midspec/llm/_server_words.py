@@ -29,6 +29,12 @@ _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum (?:context|input)|too (?:long|large|many tokens)|exceed|n_ctx|num_ctx"
     r"|max(?:imum)?[_ ](?:completion_|output_|new_)?tokens?\b|maximum (?:allowed )?(?:number of )?(?:output )?tokens"
 )
+# Of requests that carry the schema of their reply: what is said of the field, of the schema, of what is made of it.
+_SCHEMA = re.compile(
+    r"response[_ ]format|output_(?:config|format)|structured[_ ]output|guided|grammar|schema|\btoo many states\b"
+    r"|additional_?properties|\$defs\b|\$ref\b|\bunknown name \\*[\"'](?:strict|schema|min_?items|max_?items)\b"
+    r"|\bfailed to (?:initialize|create) samplers?\b|\bxgrammar|\boutlines\b|\bllguidance|\blm-format-enforcer"
+)
 # The status of a refusal that says of itself no more than that the request is refused.
 _UNKNOWN_STATUS = "400"
 
@@ -70,6 +76,11 @@ def is_full(words: str) -> bool:
 def is_passing(words: str) -> bool:
     """Return whether the server says that it, or its model, is down at present."""
     return _PASSING.search(words) is not None
+
+
+def is_about_schema(words: str) -> bool:
+    """Return whether a server's words are about the schema that a request carried."""
+    return _SCHEMA.search(words) is not None
 
 
 def is_models_fault(words: str) -> bool:
