@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from midspec.llm import Access, BatchEndpoint, BatchEntry, ModelConfig, Outcome,
 from midspec.llm._batch_client import BatchClient
 from midspec.llm._errors import RetryableError
 
-from .outside import OPENAI, wish
+from .outside import ANTHROPIC, OPENAI, wish
 from .test_batch import BOTH, PACE, endpoint_of, n_batches, url_of
 
 WISHES = [wish(f"t{n}") for n in range(12)]
@@ -322,3 +322,92 @@ def test_a_page_in_the_place_of_a_result_file_hands_nothing_in_again(model: Mode
         outcomes = batched(served, store, WISHES, model)
         assert [outcome.kind for outcome in outcomes] == ["ok"] * 12
         assert (n_pages, n_batches(served)) == (5, 1)
+
+
+ECHO = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 10}
+
+
+def with_rows(served: Served, change: Callable[[dict[str, Any], int], dict[str, Any]]) -> None:
+    """Have the server change each row of its result files; it is handed how many rows it has changed."""
+    batches, n_rows = served.provider._batches, 0
+    handle = batches.handle
+
+    def changed(method: str, path: str, host: str, head: bytes, body: bytes) -> Any:
+        nonlocal n_rows
+        status, made, content = handle(method, path, host, head, body)
+        if path.endswith(("/results", "-output/content")):
+            rows = [json.loads(line) for line in made.splitlines()]
+            made = b""
+            for row in rows:
+                made += json.dumps(change(row, n_rows)).encode() + b"\n"
+                n_rows += 1
+        return status, made, content
+
+    batches.handle = changed  # type: ignore[method-assign]
+
+
+def instead(row: dict[str, Any], body: Any) -> dict[str, Any]:
+    """A row of status 200 with another body."""
+    if "result" in row:
+        return {**row, "result": {"type": "succeeded", "message": body}}
+    return {**row, "response": {**row["response"], "body": body}}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(ECHO, '"messages"'), ({"error": {"message": "worker gone"}}, "worker gone"), ({}, "{}"), (None, "null")],
+    ids=["echo", "error", "empty", "null"],
+)
+def test_a_whole_batch_of_rows_without_a_reply_ends_the_run_at_once_and_says_what_is_there(
+    body: Any, words: str, model: ModelConfig, tmp_path: Path
+) -> None:
+    with Store(tmp_path / "s") as store:
+        with serve() as served:
+            with_rows(served, lambda row, _: instead(row, body))
+            line = run_out(served, store, model)
+            assert ("the reply is no message" if model is ANTHROPIC else "the reply is no chat completion") in line
+            assert words in line
+            assert n_batches(served) == 1
+            assert kinds(store) == {"again": 12}
+        with serve() as served:
+            assert [outcome.kind for outcome in batched(served, store, WISHES, model)] == ["ok"] * 12
+
+
+@BOTH
+def test_single_rows_without_a_reply_are_handed_in_again(model: ModelConfig, tmp_path: Path) -> None:
+    with serve() as served, Store(tmp_path / "s") as store:
+        with_rows(served, lambda row, n: instead(row, ECHO) if n in {1, 5} else row)
+        assert [outcome.kind for outcome in batched(served, store, WISHES, model)] == ["ok"] * 12
+        assert n_batches(served) == 2
+
+
+def test_an_error_of_the_account_in_a_row_of_status_200_ends_the_run_in_its_words(tmp_path: Path) -> None:
+    body = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+    with serve() as served, Store(tmp_path / "s") as store:
+        with_rows(served, lambda row, n: instead(row, body) if n == 3 else row)
+        assert "no credit left" in run_out(served, store, OPENAI)
+        assert kinds(store) == {"ok": 11, "again": 1}
+
+
+def test_an_empty_name_of_a_file_of_a_batch_is_none(tmp_path: Path) -> None:
+    with serve() as served, Store(tmp_path / "s") as store:
+        batches = served.provider._batches
+        handle = batches.handle
+
+        def emptied(method: str, path: str, host: str, head: bytes, body: bytes) -> Any:
+            status, made, content = handle(method, path, host, head, body)
+            return status, made.replace(b'"error_file_id":null', b'"error_file_id":""'), content
+
+        batches.handle = emptied  # type: ignore[method-assign]
+
+        async def run() -> list[str]:
+            endpoint = endpoint_of(OPENAI, Access(base_url=served.openai_url))
+            client = BatchClient(endpoint, store, OPENAI, "author", Prices.load(None), timing=PACE)
+            try:  # one after the other: what breaks after a batch's replies meets the second request
+                return [(await client.ask(request)).kind for request in WISHES[:2]]
+            finally:
+                await client.close()
+
+        assert asyncio.run(run()) == ["ok"] * 2
+        assert n_batches(served) == 2

@@ -28,6 +28,9 @@ _MAX_FAILED_FIRST = 3
 # Providers end a batch within a day: one that is unknown after it is gone, and not at another address.
 _LOST_AFTER_S = 26 * 3600.0
 _RECORDED_AT_ONCE = 500
+_ALL_FAILED_HINT = "Check the model's name, temperature, extra fields and caps"
+_NONE = "none of a batch's rows holds a reply: "
+_ALL_NONE_HINT = "Check that the server answers batches of this model; the same command hands them in again"
 
 _Key = tuple[str, int]
 ResultT = TypeVar("ResultT")
@@ -284,7 +287,7 @@ class BatchClient:
         """Record what a batch gave; return the requests without a reply, and errors that end the run."""
         missing = dict(items)
         errors: list[MidspecError] = []
-        failed: list[tuple[_Key, BatchReply, str]] = []
+        bad: list[tuple[_Key, BatchReply]] = []
 
         async def record() -> None:
             async for reply in self._endpoint.replies(batch_id):
@@ -294,21 +297,24 @@ class BatchClient:
                 if reply.error is not None:
                     errors.append(reply.error)
                     self._take_back(key, reply.reason)
-                elif reply.outcome is not None and reply.outcome.kind == "failed":
-                    failed.append((key, reply, reply.outcome.note))
+                elif reply.is_none or (reply.outcome is not None and reply.outcome.kind == "failed"):
+                    bad.append((key, reply))
                 else:
                     self._has_good = True
                     self._record(key, reply)
 
         await self._with_patience(record)  # a download that breaks off is begun again
-        if self._has_good or errors or len(failed) < min(_MAX_FAILED_FIRST, len(items)):
-            for key, reply, _ in failed:
+        failed = [reply.outcome.note for _, reply in bad if reply.outcome is not None]
+        is_all_failed = len(failed) >= min(_MAX_FAILED_FIRST, len(items))
+        is_all_none = len(bad) - len(failed) == len(items)
+        if self._has_good or errors or not (is_all_failed or is_all_none):
+            for key, reply in bad:
                 self._record(key, reply)
         else:  # with other settings they are asked again
-            for key, _, note in failed:
-                self._take_back(key, note)
-            what = f"the server takes none of the requests ({failed[0][2]})"
-            hint = "Check the model's name, temperature, extra fields and caps"
+            for key, reply in bad:
+                self._take_back(key, reply.reason if reply.outcome is None else reply.outcome.note)
+            what = f"the server takes none of the requests ({failed[0]})" if is_all_failed else _NONE + bad[0][1].reason
+            hint = _ALL_FAILED_HINT if is_all_failed else _ALL_NONE_HINT
             errors.append(ConfigError(what, where=self._model, hint=hint))
         return missing.values(), errors
 

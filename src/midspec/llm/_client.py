@@ -9,7 +9,7 @@ import random
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._attempts import Limited
 from midspec.llm._cut_prompts import CutPrompts
-from midspec.llm._errors import ConnectError, DeadlineError, RateLimitError, RetryableError
+from midspec.llm._errors import ConnectError, DeadlineError, FailedGenerationError, RateLimitError, RetryableError
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._server import Silence
@@ -21,6 +21,8 @@ _BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
 _KEPT_S = 270.0
 _FEWEST_FAILURES, _FEWEST_OF_ONE = 5, 8
+# How often a model may write what its server refuses.
+_MAX_OWN_FAULTS = 6
 # A wrong address is the commonest mistake; whoever has answered once is waited for longer.
 _FIRST_PATIENCE_S = 30.0
 _LONGEST_ASKED_S = 60.0
@@ -275,7 +277,8 @@ class Retrying(Wrapper):
             except RetryableError as error:
                 n_failed += 1
                 self._count_failure(error)
-                if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
+                is_last = isinstance(error, FailedGenerationError) and n_failed >= _MAX_OWN_FAULTS
+                if is_last or (n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s):
                     # Not final in the store: the same command asks once more.
                     return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.reason})")
                 pause_s = self._pause_s(error, n_failed)
@@ -312,8 +315,8 @@ class Retrying(Wrapper):
             # How long a refusal waits has been decided below, where is known whether others are taken.
             wait_s = error.wait_s if isinstance(error, RateLimitError) else min(error.wait_s, _LONGEST_ASKED_S)
             return wait_s * random.uniform(1.0, 1.05)
-        if isinstance(error, DeadlineError):
-            return 0.0  # the deadline was the pause
+        if isinstance(error, DeadlineError | FailedGenerationError):
+            return 0.0  # the deadline was the pause; and a server that read a reply is not busy
         # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
         longest_s = min(5.0, self._longest_pause_s) if isinstance(error, RateLimitError) else self._longest_pause_s
         return min(longest_s, self._first_pause_s * 2.0 ** min(n_failed - 1, 30)) * random.uniform(0.5, 1.0)

@@ -148,6 +148,7 @@ T = TypeVar("T")
 _CAP_GROWTH = 8
 # A run stops after so many conversations without a value: of models that give one in five, in 11% of runs.
 _MAX_EMPTY, _MAX_UNUSABLE = 5, 10
+_EMPTY = ("no text", "an empty reply")
 _UNUSABLE = ("unparsable", "truncated", "refused", "filtered")
 _N_REASONS, _SHOWN_CHARS = 3, 160
 # A number in a reason; the status that a server answered (`400: `) is none.
@@ -205,14 +206,14 @@ class UsableReplies:
         if reply.value is not None or not is_unusable:
             return
         note = outcome.note or outcome.stop_reason or "no reply"
-        if not outcome.text.strip() and outcome.kind == "unparsable" and "no text" not in note:
-            note = f"an empty reply ({note})"
+        if not outcome.text.strip() and outcome.kind == "unparsable" and not any(said in note for said in _EMPTY):
+            note = f"{_EMPTY[1]} ({note})"
         self.reasons[reason := f"{outcome.kind}: {note}"] += 1
         for group in groups:
             if group not in self._good:
                 bad = self._bad.setdefault(group, [])
                 bad.append((request.task, reason))
-                is_empty = all("no text" in one or "an empty reply" in one for _, one in bad)
+                is_empty = all(any(said in one for said in _EMPTY) for _, one in bad)
                 if len(bad) >= (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
                     self._stop(bad, f" of {group}" if group else "")
 
@@ -318,7 +319,8 @@ async def converse(
             if isinstance(parsed, ParsedReply):
                 return parsed
             if repaired:
-                return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": parsed}))
+                why = f"{outcome.note} ({parsed})" if "stopped for" in outcome.note else parsed
+                return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": why}))
             repaired = True
             # Providers refuse an assistant's turn without text, and one of white space alone.
             reply = Message(role="assistant", content=said.text.replace("\0", "") if said.text.strip() else "(nothing)")

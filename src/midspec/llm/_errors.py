@@ -5,22 +5,36 @@ from __future__ import annotations
 import errno
 import json
 import re
+import ssl
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._limits import Refusal, read_refusal, retry_after_s
+from midspec.llm._server_words import (
+    is_about_schema,
+    is_full,
+    is_models_fault,
+    is_passing,
+    read_json,
+    server_words,
+    without_echoes,
+)
 from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
 _PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
+# By OpenSSL's codes: not valid yet, expired, for another host, for another address.
+_CERTIFICATE_HINTS = {
+    **dict.fromkeys((9, 10), "Have it renewed, or set this machine's clock"),
+    **dict.fromkeys((62, 64), "Give the base URL the name that the certificate is for"),
+}
+_UNTRUSTED = (
+    "Set SSL_CERT_FILE to a PEM file with the certificate of the server's authority (or its own, if self-signed)"
+)
 # The status of a request that is too large.
 TOO_LARGE = "413"
-_BUSY = {429, 503, 529}
-_SCHEMA_WORDS = (
-    *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),
-    *("structured output", "structured_output", "guided", "grammar"),
-)
+BUSY = {429, 503, 529}
 _FILTERED = (
     *("content filtering policy", "content_filter", "content_policy", "content management policy", "safety filter"),
     *("data_inspection_failed", "inappropriate content", "safety system", "prohibited_content"),
@@ -49,10 +63,6 @@ _REFUSES = re.compile(
 SAMPLING_FIELDS = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "presence_penalty", "frequency_penalty"),
     *("repetition_penalty", "logit_bias"),
-)
-_TOO_LONG = re.compile(
-    r"context[ _](?:length|window|size)|maximum (?:context|input)|too (?:long|large|many tokens)|exceed|n_ctx|num_ctx"
-    r"|max(?:imum)?[_ ](?:completion_|output_|new_)?tokens?\b|maximum (?:allowed )?(?:number of )?(?:output )?tokens"
 )
 
 
@@ -113,6 +123,10 @@ class BrokenReplyError(RetryableError):
         self.usage = usage
 
 
+class FailedGenerationError(BrokenReplyError):
+    """The server refuses what the model wrote (no JSON, a tool that is none), which may be good the next time."""
+
+
 class UnknownFieldError(Exception):
     """The server takes the request without a field, or with another in its place.
 
@@ -147,6 +161,7 @@ _STATUSES = {
     "not_found_error": 404,
     "model_not_found": 404,
     "request_too_large": 413,
+    "insufficient_quota": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "api_error": 500,
@@ -163,7 +178,7 @@ def status_named(error: Any, default: int) -> int:
 
 def error_text(content: bytes, key: str) -> str:
     """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
-    body = read_json(content, content.decode("utf-8", "replace"))
+    body = without_echoes(read_json(content, content.decode("utf-8", "replace")))
     body = body[0] if isinstance(body, list) and len(body) == 1 else body
     for field in ("error", "message", "detail"):
         if isinstance(body, dict) and body.get(field):
@@ -177,14 +192,6 @@ def error_text(content: bytes, key: str) -> str:
         words = words.replace(key, "[key]")
     # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
     return " ".join(words.encode("utf-8", "replace").decode().split())[:_LONGEST_NOTE]
-
-
-def read_json(content: bytes | str, default: Any) -> Any:
-    """Return the JSON in `content`, or `default` where it is none that Python can hold."""
-    try:
-        return json.loads(content, strict=False)  # some servers leave line ends in strings as they are
-    except (ValueError, RecursionError):
-        return default
 
 
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -216,16 +223,20 @@ def read_error_status(
         url_hint: what to add to the hint where the server knows no such address.
     """
     words = error_text(content, key)
-    text = content.decode("utf-8", "replace").lower()
+    text = server_words(content)
     if (ended := _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)) is not None:
         return ended
     if status in {403, 451}:
         return Outcome(kind="filtered", stop_reason=str(status), note=f"{status}: {words}")
-    if status in _BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
+    if status in BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
-    if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
+    if status < 500 and is_models_fault(text):
+        return FailedGenerationError(f"{status}: {words}")
+    if status < 500 and is_full(text):
+        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
+    if has_schema and status in {500, 501} and is_about_schema(text):
         return SchemaUnsupportedError(words, ("response_format",))
-    if status >= 500:
+    if status >= 500 or is_passing(text):
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if status < 400 or status in {408, 409, 424, 425, 499}:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
@@ -276,18 +287,13 @@ def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[
         return CapFieldError(words, caps)
     if is_refused and (fields := _named(SAMPLING_FIELDS, text, sent)):
         return SamplingFieldError(words, fields)
-    if has_schema and any(sign in text for sign in _SCHEMA_WORDS):
+    if has_schema and is_about_schema(text):
         return SchemaUnsupportedError(words, ("response_format",))
     return None
 
 
 def _named(fields: Collection[str], text: str, sent: Collection[str]) -> list[str]:
     return [name for name in fields if name in sent and re.search(rf"(?<![\w.]){name}(?!\w)", text)]
-
-
-def is_about_length(note: str) -> bool:
-    """Return whether a server's words are about the prompt's length or the cap of the reply."""
-    return _TOO_LONG.search(note.lower()) is not None
 
 
 def read_connection_error(error: BaseException) -> RetryableError | MidspecError:
@@ -302,6 +308,20 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
     if any(isinstance(link, OSError) and link.errno in {errno.EMFILE, errno.ENFILE} for link in chain):
         hint = "Raise the limit (`ulimit -n 4096`), or lower --concurrency; the same command goes on from here"
         return MidspecError("too many files and connections are open at once", where="ulimit -n", hint=hint)
+    # aiohttp's own is of the same class, and does not say why.
+    untrusted = [link for link in chain if isinstance(link, ssl.SSLCertVerificationError)]
+    if untrusted:  # no certificate mends itself while a run waits
+        reason = getattr(untrusted[-1], "verify_message", "") or str(untrusted[-1])
+        hint = _CERTIFICATE_HINTS.get(getattr(untrusted[-1], "verify_code", 0), _UNTRUSTED)
+        host = next(
+            (
+                f"https://{link.host}:{link.port}"
+                for link in chain
+                if isinstance(link, aiohttp.ClientConnectorCertificateError)
+            ),
+            "https",
+        )
+        return ConfigError(f"the server's certificate is not accepted ({reason})", where=host, hint=hint)
     refused = next((link for link in chain if isinstance(link, aiohttp.ClientHttpProxyError)), None)
     if refused is not None and refused.status == 407:
         return ConfigError("the proxy wants a login (407)", where="proxy", hint=_PROXY_LOGIN)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +10,7 @@ from midspec.core.errors import MidspecError
 from midspec.llm._attempts import Limited, Recorded, Timed
 from midspec.llm._batch_client import BatchClient, BatchTiming
 from midspec.llm._client import Budgeted, PrefixFirst, Retrying, Stored, unknown_price
+from midspec.llm._environment import api_key, tls, variable
 from midspec.llm._errors import RetryableError, UnknownFieldError, error_text
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
@@ -18,7 +18,7 @@ from midspec.llm._sdk_client import SdkClient
 from midspec.llm._server import Silence
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
-from midspec.llm._transport import Response, api_key, find_proxy, make_room
+from midspec.llm._transport import Response, find_proxy, make_room
 from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, sampling_of
 
 
@@ -27,7 +27,7 @@ def check_access(model: ModelConfig, access: Access) -> None:
 
     Raises:
         ConfigError: the provider's key is not set or it has no batches that are asked for, the table of prices can't
-            be read, or a budget is set for a model whose price nobody knows.
+            be read, a variable names certificates that are none, or a budget is set for a model without a known price.
     """
     provider = provider_of(model.model)
     if provider.key_variable is not None:
@@ -36,6 +36,8 @@ def check_access(model: ModelConfig, access: Access) -> None:
         provider.batch_builder()
     if access.base_url is not None:
         find_proxy(access.base_url)
+        if access.base_url.lower().startswith("https:"):
+            tls()
     prices = Prices.load(access.prices, access.base_url)
     if access.budget_usd is not None and prices.cost(model.model, Usage(n_input=1), access.batch) is None:
         raise unknown_price(model.model)
@@ -73,7 +75,7 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
         endpoint = provider.batch_builder()(client)
         drain = inner = BatchClient(endpoint, store, model, role, prices, timing=timing, sampling=sampling)
     else:
-        key = os.environ.get(provider.key_variable or "", "").strip()
+        key = variable(provider.key_variable) if provider.key_variable else ""
         silence = Silence(f"{role} {model.model}", (key,))
         recorded = Recorded(Timed(client, access.deadline_s, silence), store, model, role, prices, sampling)
         drain = limited = Limited(recorded, access.concurrency, where=model.model, longest_wait_s=access.patience_s)

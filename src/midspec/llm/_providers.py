@@ -46,13 +46,15 @@ class BatchEntry(NamedTuple):
 class BatchReply(NamedTuple):
     """The reply to one entry of a batch; without an outcome it was not answered, and `reason` says why.
 
-    With an `error`, which ends the run (no credit, no such model), it is not handed in again before the next run.
+    With an `error`, which ends the run (no credit, no such model), it is not handed in again before the next run. It
+    `is_none` where the entry is said to be answered, and what is there is no model's reply.
     """
 
     custom_id: str
     outcome: Outcome | None
     reason: str = ""
     error: MidspecError | None = None
+    is_none: bool = False
 
 
 class BatchRefusedError(MidspecError):

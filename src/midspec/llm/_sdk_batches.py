@@ -14,15 +14,16 @@ from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import (
+    BUSY,
     NoReplyError,
     RetryableError,
     UnknownFieldError,
     not_json_error,
     read_connection_error,
-    read_json,
 )
 from midspec.llm._providers import BatchReply, BatchUnknownError
 from midspec.llm._sdk_client import SdkClient
+from midspec.llm._server_words import read_json
 from midspec.llm._types import Outcome, Request
 
 _MAX_TORN = 2
@@ -149,11 +150,15 @@ class SdkBatches(ABC):
             raise not_json_error(bad, self._client.key)
 
     def good_reply(self, custom_id: str, body: JsonValue) -> BatchReply:
-        """Return the reply to an entry that was answered; one that can't be read will not change."""
+        """Return the reply to an entry that was answered; also where an error, or nothing, stands in its place."""
+        if (status := self._client.hidden_status(body)) is not None:
+            failed = self.failed_reply(custom_id, status, body)
+            if failed.outcome is not None or failed.error is not None or status < 500 or status in BUSY:
+                return failed
         try:
             return BatchReply(custom_id, self._client.read(body))
         except RetryableError as error:
-            return BatchReply(custom_id, None, error.reason)
+            return BatchReply(custom_id, None, error.reason, is_none=True)
 
     def failed_reply(self, custom_id: str, status: int, body: JsonValue) -> BatchReply:
         """Return the reply to an entry that ended in an error: final, to be submitted again, or the end of the run."""

@@ -12,32 +12,31 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
+from midspec.llm._environment import joined, shown_url
 from midspec.llm._errors import (
     SAMPLING_FIELDS,
     TOO_LARGE,
     CapFieldError,
+    FailedGenerationError,
     NoReplyError,
     RetryableError,
     SchemaUnsupportedError,
     ServerFaultError,
     UnknownFieldError,
     error_text,
-    is_about_length,
     not_json_error,
     read_error_status,
-    read_json,
 )
 from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._runaway import marked
 from midspec.llm._schema_faults import SchemaFaults
+from midspec.llm._server_words import is_about_length, read_json
 from midspec.llm._streaming import Streaming
 from midspec.llm._transport import HttpTransport, Response
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
 
 _LOG = logging.getLogger(__name__)
 _MAX_PREFIXES = 64
-# Counts above are no counts, and SQLite's integers end at 9.2e18.
-_MOST_TOKENS, _MAX_DIGITS = 10**12, 13
 # How often one request is changed to what the server takes.
 _MAX_ADAPTED = 8
 _STARTS_LIKE_JSON = re.compile(r"\s*(?:```json\s*)?[\[{]")
@@ -65,40 +64,6 @@ def separated_prefix(request: Request) -> str:
     """Return the prefix as it is sent, set off from the prompt by an empty line."""
     prefix = request.prefix
     return prefix if not prefix or prefix.endswith("\n") else prefix + "\n\n"
-
-
-def n_counted(value: Any) -> int | None:
-    """Return a number of tokens as a server may write it (12, 12.0, "12"), or `None` where it is none."""
-    if isinstance(value, str) and value.strip().isdigit():
-        value = int(value) if len(value) < _MAX_DIGITS else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_TOKENS:
-        return None
-    return int(value)
-
-
-def as_text(content: Any, names: Collection[str] = ("text", "output_text")) -> str:
-    """Return the text of a message's content: a string, or its typed parts of the kinds `names`, joined."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else [content]
-    texts = []
-    for part in parts:
-        if isinstance(part, str) and "text" in names:
-            texts.append(part)
-        elif isinstance(part, dict) and part.get("type", "text") in names:
-            inner = part.get(part.get("type", "text"), part.get("text"))
-            texts.append(as_text(inner.get("value") if isinstance(inner, dict) else inner, (*names, "text")))
-    return "".join(texts)
-
-
-def as_dict(value: Any) -> dict[str, Any]:
-    """Return `value` if it is an object, and an empty one for all else that stands in its place."""
-    return value if isinstance(value, dict) else {}
-
-
-def shown(reply: Any) -> str:
-    """Return the beginning of a reply, for messages."""
-    return json.dumps(reply)[:120]
 
 
 def strict_schema(schema: JsonValue) -> JsonValue:
@@ -145,7 +110,7 @@ class SdkClient(ABC):
     def __init__(self, model: ModelConfig, access: Access, server: SdkServer, path: str) -> None:
         self._model = model.model
         self._server = server
-        self._transport = HttpTransport(f"{self.url.rstrip('/')}{path}", server.headers, access)
+        self._transport = HttpTransport(joined(server.url, path), server.headers, access)
         # How replies are streamed; `None` where they never are.
         self.streaming: Streaming | None = None
         self._head: dict[str, JsonValue] = {"model": model.model.partition("/")[2]}
@@ -163,8 +128,8 @@ class SdkClient(ABC):
 
     @property
     def url(self) -> str:
-        """The server's base URL."""
-        return self._server.url
+        """The server's base URL, for messages."""
+        return shown_url(self._server.url)
 
     @cached_property
     def sdk(self) -> Any:
@@ -203,7 +168,7 @@ class SdkClient(ABC):
             except UnknownFieldError as error:
                 if note := self.adapt(error):
                     notes.append(note)
-            except ServerFaultError as error:
+            except (ServerFaultError, FailedGenerationError) as error:
                 outcome = await self._without_schema(request, error, is_second=has_tried)
                 break
             else:
@@ -224,7 +189,7 @@ class SdkClient(ABC):
         said = set_reasoning_aside(outcome.text).text
         return not self._ignores_schema and outcome.kind == "ok" and not _STARTS_LIKE_JSON.match(said)
 
-    async def _without_schema(self, request: Request, error: ServerFaultError, *, is_second: bool) -> Outcome:
+    async def _without_schema(self, request: Request, error: RetryableError, *, is_second: bool) -> Outcome:
         """Try a request without its schema if that may be what the server breaks down over; else raise `error`."""
         if not self._sends_schema or request.form is None or not self._schema_faults.count():
             raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sqlite3
@@ -21,9 +22,11 @@ from midspec.llm._ledger import (
     read_unmetered,
     unfinished,
 )
+from midspec.llm._server_words import is_doubtful_refusal
 from midspec.llm._store_schema import PromptHash, as_midspec_error, connect, plain_errors
 from midspec.llm._types import ModelRole, Outcome, OutcomeKind, Request, Usage
 
+_LOG = logging.getLogger(__name__)
 _REOPENED = "reopened/"
 _REOPEN = "INSERT INTO kept (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _LAST_CHAR = "\U0010ffff"
@@ -43,7 +46,7 @@ _CLOSE = (
 )
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
-_ASKED_AS = f"SELECT prompt_sha256, max_tokens FROM attempts WHERE id = {_LATEST}"  # noqa: S608
+_ASKED_AS = f"SELECT prompt_sha256, max_tokens, opening, model FROM attempts WHERE id = {_LATEST}"  # noqa: S608
 _NO_REPLY = "('again', 'failed', 'timed_out', 'over_budget')"
 _ANSWERED = f"SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN {_NO_REPLY} LIMIT 1"  # noqa: S608
 _SAMPLING = f"SELECT DISTINCT model, sampling FROM attempts WHERE kind IN {_FINAL}"  # noqa: S608
@@ -95,6 +98,7 @@ class Store:
         self._elsewhere: tuple[int, list[tuple[Any, ...]]] | None = None
         self._opening = 0
         self._reopened: dict[str, int] | None = None
+        self._has_told = False
 
     def __enter__(self) -> Self:
         return self
@@ -122,15 +126,24 @@ class Store:
         """Return the outcome of this request, unless it is now asked in a way that may change that.
 
         A reply that was cut may be whole with a higher cap; a server that refused a cap or a prompt as wrong may take
-        another one.
+        another one. A plain 400 may have been of the server's state, in words that nobody knows here: what ended so in
+        an earlier run is asked once more.
         """
         found = self.answer(request.task, request.turn)
         if found is None or found.kind not in ("truncated", "failed"):
             return found
-        sha256, cap = self._run(_ASKED_AS, (request.task, request.turn)).fetchone()
+        sha256, cap, opening, model = self._run(_ASKED_AS, (request.task, request.turn)).fetchone()
         if found.kind == "truncated":
             return found if request.max_tokens <= cap else None
-        return found if (self._hash.of(request), request.max_tokens) == (sha256, cap) else None
+        if (self._hash.of(request), request.max_tokens) != (sha256, cap):
+            return None
+        if opening == self._opening or not is_doubtful_refusal(found.stop_reason, found.note):
+            return found
+        if not self._has_told:
+            self._has_told = True
+            what = "%s: what the server refused in an earlier run for no known reason is asked once more (%s)"
+            _LOG.warning(what, model, found.note)
+        return None
 
     def pending(self, task: str, turn: int) -> int | None:
         """Return the id of this request's newest attempt that has no outcome."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._environment import takes_bearer, tls, without_query
 from midspec.llm._errors import RetryableError, read_connection_error
-from midspec.llm._types import Access, is_address
+from midspec.llm._types import Access
 
 if TYPE_CHECKING:
     import aiohttp
@@ -63,6 +62,11 @@ class HttpTransport:
             for name, value in headers.items()
             if isinstance(value, str) and not _is_telemetry(name) and name.lower() not in _SET_BY_AIOHTTP
         }
+        if (odd := next((name for name, value in self._headers.items() if not value.isprintable()), None)) is not None:
+            what = "the header's value holds a line end, a tab or another character that can't be sent"
+            raise ConfigError(what, where=odd, hint="Set the variable that it comes from anew, on one line")
+        if not takes_bearer(url):
+            self._headers = {name: value for name, value in self._headers.items() if name.lower() != "authorization"}
         self._proxy = find_proxy(url)
         self._session: aiohttp.ClientSession | None = None
         self._options: dict[str, Any] = {}
@@ -102,7 +106,7 @@ class HttpTransport:
         connector = aiohttp.TCPConnector(
             limit=_max_connections(access),
             keepalive_timeout=_KEEP_ALIVE_S,
-            ssl=_tls() if self._url.startswith("https:") else True,
+            ssl=tls() if self._url.startswith("https:") else True,
         )
         # Made once: what is handed over as text would be taken apart again for every request.
         self._options = {
@@ -179,25 +183,6 @@ def make_room(access: Access) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (n_wanted, hard))
 
 
-def api_key(variable: str, access: Access) -> str:
-    """Return the key in the environment variable `variable`, or `none` for a server of one's own that needs none.
-
-    Raises:
-        ConfigError: there is no key and the server is the provider's own; or the variable that gives the SDK another
-            server holds no address, which it would answer with an error of its own.
-    """
-    place = variable.replace("_API_KEY", "_BASE_URL")
-    url = os.environ.get(place, "").strip()
-    if access.base_url is None and url and not is_address(url):
-        raise ConfigError(f"{url!r} is no address", where=place, hint="Set one like http://HOST:PORT/v1, or unset it")
-    key = os.environ.get(variable, "").strip()
-    if key:
-        return key
-    if access.base_url is None:
-        raise ConfigError("no key is set", where=variable, hint=f"Set the environment variable {variable}")
-    return "none"
-
-
 @contextmanager
 def gc_paused() -> Iterator[None]:
     """Pause the garbage collector: an SDK's hundreds of modules all stay, and the search is a sixth of the import."""
@@ -218,11 +203,14 @@ def _silence() -> None:
         logger.propagate = False
 
 
-def sdk_options(access: Access, http_client: Callable[[], Callable[..., httpx2.AsyncClient]]) -> dict[str, Any]:
+def sdk_options(
+    access: Access, url: str, http_client: Callable[[], Callable[..., httpx2.AsyncClient]]
+) -> dict[str, Any]:
     """Return what both SDKs' clients are made with: no retries of their own, aiohttp below, and explicit timeouts.
 
     Args:
         access: how the model is reached.
+        url: the server's base URL; a query of it goes with every request.
         http_client: gives the class of the SDK's aiohttp client, when something is first sent through it. Single
             requests never are (see `HttpTransport`), and what it loads takes as long as a hundred of them.
     """
@@ -236,7 +224,9 @@ def sdk_options(access: Access, http_client: Callable[[], Callable[..., httpx2.A
         client: httpx2.AsyncClient | None = None
 
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            self.client = self.client or http_client()(limits=limits, timeout=timeout, verify=_tls())
+            if not takes_bearer(str(request.url)):
+                request.headers.pop("authorization", None)
+            self.client = self.client or http_client()(limits=limits, timeout=timeout, verify=tls())
             return await self.client.send(request, stream=True)
 
         async def aclose(self) -> None:
@@ -244,15 +234,9 @@ def sdk_options(access: Access, http_client: Callable[[], Callable[..., httpx2.A
                 await self.client.aclose()
 
     client = httpx2.AsyncClient(transport=LazyTransport(), follow_redirects=True)
-    return {"base_url": access.base_url, "max_retries": 0, "timeout": timeout, "http_client": client}
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Return the one TLS context of all clients; reading the system's certificates takes as long as many requests."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
+    base, query = without_query(url)
+    options = {"base_url": base, "default_query": query, "max_retries": 0, "timeout": timeout}
+    return {**options, "http_client": client}
 
 
 def _max_connections(access: Access) -> int:

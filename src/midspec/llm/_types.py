@@ -60,6 +60,7 @@ class Access(Strict):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
+        url = url and url.strip()
         if url is not None and not is_address(url):
             raise ValueError(f"{url!r} is no address; one is like http://HOST:PORT/v1")
         return url

@@ -13,21 +13,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError
-from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json, status_named
+from midspec.llm._environment import api_key, base_url
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, status_named
 from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
+from midspec.llm._reply_parts import as_dict, as_text, counted, message_usage, n_counted, shown
 from midspec.llm._sdk_batches import SdkBatches
-from midspec.llm._sdk_client import (
-    SdkClient,
-    SdkServer,
-    as_dict,
-    as_text,
-    json_text,
-    n_counted,
-    separated_prefix,
-    shown,
-)
-from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
-from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
+from midspec.llm._sdk_client import SdkClient, SdkServer, json_text, separated_prefix
+from midspec.llm._server_words import read_json
+from midspec.llm._transport import JSON_OPTIONS, gc_paused, sdk_options, without_telemetry
+from midspec.llm._types import Access, ModelConfig, Outcome, Request
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -51,7 +45,9 @@ def _sdk(access: Access) -> AsyncAnthropic:
     with gc_paused():
         import anthropic
 
-    sdk = anthropic.AsyncAnthropic(api_key=key, **sdk_options(access, lambda: anthropic.DefaultAioHttpClient))
+    url = base_url("ANTHROPIC_BASE_URL", access) or "https://api.anthropic.com"
+    options = sdk_options(access, url, lambda: anthropic.DefaultAioHttpClient)
+    sdk = anthropic.AsyncAnthropic(api_key=key, **options)
     return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
 
 
@@ -94,9 +90,8 @@ class AnthropicClient(SdkClient):
             what = "%s: Anthropic's API of %s has no %s for any model; nothing of it is sent"
             _LOG.warning(what, model.model, version, ", ".join(left_out))
         headers = {**sdk.default_headers, **sdk.auth_headers}
-        super().__init__(
-            model, access, SdkServer(str(sdk.base_url), headers, sdk.api_key or "", lambda: sdk), "/v1/messages"
-        )
+        url = base_url("ANTHROPIC_BASE_URL", access) or str(sdk.base_url)
+        super().__init__(model, access, SdkServer(url, headers, sdk.api_key or "", lambda: sdk), "/v1/messages")
         # Every field that is sent is one that the SDK's own `create` has, which is of the version in the headers.
         self._head = {name: value for name, value in self._head.items() if name in known}
         self._extra = {name: value for name, value in self._extra.items() if name in known}
@@ -140,8 +135,9 @@ class AnthropicClient(SdkClient):
             raise _no_message(reply)
         text = as_text(reply.get("content"))
         stop_reason = str(reply.get("stop_reason") or "")
-        kind, note = self.kind_of(stop_reason, text, as_text(reply.get("content"), ("thinking",)))
-        usage = _usage(reply.get("usage"))
+        thinking = as_text(reply.get("content"), ("thinking",))
+        kind, note = self.kind_of(stop_reason, text, thinking)
+        usage = counted(message_usage(reply.get("usage")), text or thinking)
         model = str(reply.get("model") or "")
         return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
 
@@ -149,23 +145,7 @@ class AnthropicClient(SdkClient):
 def _no_message(reply: Any) -> BrokenReplyError | NoReplyError:
     words = f"the reply is no message: {shown(reply)}"
     is_message = isinstance(reply, dict) and (reply.get("type") == "message" or "usage" in reply)
-    return BrokenReplyError(words, usage=_usage(reply.get("usage"))) if is_message else NoReplyError(words)
-
-
-def _usage(counted: Any) -> Usage | None:
-    """Return the tokens of a message, cached ones apart; `None` where the server gave no numbers."""
-    if not isinstance(counted, dict):
-        return None
-    n_input, n_output = n_counted(counted.get("input_tokens")), n_counted(counted.get("output_tokens"))
-    if n_input is None or n_output is None:
-        return None
-    n_read, n_write = counted.get("cache_read_input_tokens"), counted.get("cache_creation_input_tokens")
-    return Usage(
-        n_input=n_input,
-        n_cache_read=n_counted(n_read) or 0,
-        n_cache_write=n_counted(n_write) or 0,
-        n_output=n_output,
-    )
+    return BrokenReplyError(words, usage=message_usage(reply.get("usage"))) if is_message else NoReplyError(words)
 
 
 class AnthropicBatches(SdkBatches):
@@ -201,7 +181,7 @@ class AnthropicBatches(SdkBatches):
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies, one line at a time."""
         batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
-        if not self.part(batch, "id") or getattr(batch, "results_url", None) is None:
+        if not self.part(batch, "id") or not getattr(batch, "results_url", None):
             what = f"{self._client.url} has no results of the batch {batch_id} (any more)"
             raise BatchUnknownError(what, where="batch", hint="Check the key and the base URL")
         results = self._sdk.messages.batches.with_streaming_response.results(batch_id)

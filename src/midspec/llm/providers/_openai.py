@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from midspec.core.errors import DataError, MidspecError
+from midspec.llm._environment import DEPLOYMENTS, api_key, base_url, variable
 from midspec.llm._errors import (
     BrokenReplyError,
     NoReplyError,
@@ -21,31 +22,25 @@ from midspec.llm._errors import (
     not_json_error,
     read_connection_error,
     read_error_status,
-    read_json,
     status_named,
 )
 from midspec.llm._limits import read_refusal
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
+from midspec.llm._reply_parts import as_dict, as_text, completion_usage, counted, n_counted, reasoning_beside, shown
 from midspec.llm._sdk_batches import SdkBatches
-from midspec.llm._sdk_client import (
-    SdkClient,
-    SdkServer,
-    as_dict,
-    as_text,
-    json_text,
-    n_counted,
-    separated_prefix,
-    shown,
-    strict_schema,
-)
+from midspec.llm._sdk_client import SdkClient, SdkServer, json_text, separated_prefix, strict_schema
+from midspec.llm._server_words import read_json
 from midspec.llm._streaming import Streaming, is_own_server, read_events
-from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
+from midspec.llm._transport import JSON_OPTIONS, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
+_URL_VARIABLE, _OWN_URL = "OPENAI_BASE_URL", "https://api.openai.com/v1"
+_HEADERS = "OPENAI_CUSTOM_HEADERS"
+_ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
 
 
@@ -54,21 +49,25 @@ def _server(access: Access) -> SdkServer:
     import httpx2
 
     key = api_key(_KEY_VARIABLE, access)
-    if os.environ.get("OPENAI_CUSTOM_HEADERS") is not None:
+    url = httpx2.URL(base_url(_URL_VARIABLE, access) or _OWN_URL)
+    if os.environ.get(_HEADERS) is not None:
         sdk = _sdk(access)
-        return SdkServer(str(sdk.base_url), {**sdk.default_headers, **sdk.auth_headers}, key, lambda: sdk)
-    url = httpx2.URL(access.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
+        return SdkServer(str(url), {**sdk.auth_headers, **sdk.default_headers}, key, lambda: sdk)
     path, mark, query = url.raw_path.partition(b"?")
     url = url if path.endswith(b"/") else url.copy_with(raw_path=path + b"/" + mark + query)
     headers = {
         "Accept": "application/json",
         "Content-Type": "application/json",
         "User-Agent": f"AsyncOpenAI/Python {version('openai')}",
-        "OpenAI-Organization": os.environ.get("OPENAI_ORG_ID"),
-        "OpenAI-Project": os.environ.get("OPENAI_PROJECT_ID"),
-        "Authorization": f"Bearer {key}",
+        **{header: variable(name) or None for header, name in _ACCOUNT.items()},
+        **_auth(str(url), key),
     }
     return SdkServer(str(url), headers, key, lambda: _sdk(access))
+
+
+def _auth(url: str, key: str) -> dict[str, str]:
+    """Return the headers that carry the key, of which the transport leaves out what the server does not take."""
+    return {"Authorization": f"Bearer {key}"} | ({"api-key": key} if DEPLOYMENTS in url else {})
 
 
 def _sdk(access: Access) -> AsyncOpenAI:
@@ -77,9 +76,15 @@ def _sdk(access: Access) -> AsyncOpenAI:
     with gc_paused():
         import openai
 
-    sdk = openai.AsyncOpenAI(api_key=key, **sdk_options(access, lambda: openai.DefaultAioHttpClient))
+    url = base_url(_URL_VARIABLE, access) or _OWN_URL
+    sdk = openai.AsyncOpenAI(api_key=key, **sdk_options(access, url, lambda: openai.DefaultAioHttpClient))
     find_proxy(str(sdk.base_url))  # embeddings go through the SDK, which would ask for a package that speaks SOCKS
-    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
+    omit: Any = openai.Omit()
+    ours = {**{header: variable(name) for header, name in _ACCOUNT.items()}, **_auth(url, key)}
+    given = {line.partition(":")[0].strip().lower() for line in os.environ.get(_HEADERS, "").splitlines()}
+    headers = without_telemetry(sdk.default_headers, omit)
+    headers |= {name: value or omit for name, value in ours.items() if name.lower() not in given}
+    return sdk.with_options(default_headers=headers)
 
 
 class OpenAIClient(SdkClient):
@@ -121,6 +126,8 @@ class OpenAIClient(SdkClient):
         error = reply.get("error") or (reply if is_error else None)
         if not error:
             return None
+        if "unexpected endpoint" in str(error).lower():  # LM Studio's words for an address that it does not know
+            return 404
         code = n_counted(error.get("code")) if isinstance(error, dict) else None
         code = code if code is not None else next((one for one in codes if one is not None), None)
         return code if code is not None and 400 <= code < 600 else status_named(error, 502)
@@ -156,7 +163,7 @@ class OpenAIClient(SdkClient):
         choices = reply.get("choices") if isinstance(reply, dict) else None
         choices = choices if isinstance(choices, list) else None
         choice = next((one for one in choices or () if as_dict(one).get("index") == 0), choices[0] if choices else None)
-        usage = _usage(reply.get("usage")) if isinstance(reply, dict) else None
+        usage = completion_usage(reply.get("usage")) if isinstance(reply, dict) else None
         if not isinstance(choice, dict):
             if usage is None or choices is None:
                 raise _no_completion(reply, usage)
@@ -171,13 +178,14 @@ class OpenAIClient(SdkClient):
             raise BrokenReplyError(words, usage=usage)
         content = message.get("content", choice.get("text"))
         text = as_text(content)
-        kind, note = self.kind_of(stop_reason, text, _reasoning(message))
+        reasoning = reasoning_beside(message)
+        kind, note = self.kind_of(stop_reason, text, reasoning)
         refusal = as_text(message.get("refusal")) or (
             as_text(content, ("refusal",)) if isinstance(content, list) else ""
         )
         if refusal:
             kind, note, text = "refused", refusal[:300], text or refusal
-        model = str(reply.get("model") or "")
+        model, usage = str(reply.get("model") or ""), counted(usage, text or reasoning)
         return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
 
 
@@ -187,50 +195,12 @@ def _no_completion(reply: Any, usage: Usage | None) -> RetryableError:
     return BrokenReplyError(words, usage=usage) if is_one else NoReplyError(words)
 
 
-def _reasoning(message: dict[str, Any]) -> str:
-    """Return the reasoning beside a message's text, under the names that servers have for it."""
-    names = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "reasoning_details")
-    fields = [message.get(name) for name in (*names, "thinking_blocks")]
-    fields.append(as_dict(message.get("provider_specific_fields")).get("reasoning_content"))
-    kinds = ("text", "thinking", "reasoning", "reasoning.text", "reasoning.summary")
-    found = next((text for field in fields if field and (text := as_text(field, kinds))), "")
-    return found or as_text(message.get("content"), ("thinking", "reasoning"))
-
-
-def _usage(counted: Any) -> Usage | None:
-    """Return the tokens of a completion, cached ones counted once; `None` where the server gave no numbers.
-
-    `prompt_tokens` holds what was cached; `completion_tokens` holds the reasoning but at xAI, whose total says so.
-    """
-    if not isinstance(counted, dict):
-        return None
-    n_prompt, n_output = n_counted(counted.get("prompt_tokens")), n_counted(counted.get("completion_tokens"))
-    n_total = n_counted(counted.get("total_tokens"))
-    if n_output is None and n_prompt is not None and n_total is not None and n_total >= n_prompt:
-        n_output = n_total - n_prompt
-    if n_prompt is None or n_output is None:
-        return None
-    n_reasoning = n_counted(_part(counted, "completion_tokens_details", "reasoning_tokens")) or 0
-    if n_reasoning and n_total == n_prompt + n_output + n_reasoning:
-        n_output += n_reasoning
-    n_read = n_counted(_part(counted, "prompt_tokens_details", "cached_tokens"))
-    if n_read is None:  # DeepSeek's name, and that of routers to Anthropic
-        n_read = n_counted(counted.get("prompt_cache_hit_tokens")) or n_counted(counted.get("cache_read_input_tokens"))
-    n_write = n_counted(_part(counted, "prompt_tokens_details", "cache_write_tokens"))
-    n_write = n_counted(counted.get("cache_creation_input_tokens")) if n_write is None else n_write
-    n_read, n_write = n_read or 0, n_write or 0
-    # More cached than there was of the prompt: the server counts them apart.
-    n_new = n_prompt - n_read - n_write if n_read + n_write <= n_prompt else n_prompt
-    return Usage(n_input=n_new, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
-
-
-def _part(counted: dict[str, Any], name: str, field: str) -> Any:
-    details = counted.get(name)
-    return details.get(field) if isinstance(details, dict) else None
-
-
 def _url_hint(url: str) -> str:
-    return "" if url.rstrip("/").endswith("/v1") else " (most servers of this protocol have theirs at .../v1)"
+    return (
+        ""
+        if url.partition("?")[0].rstrip("/").endswith("/v1")
+        else " (most servers of this protocol have theirs at .../v1)"
+    )
 
 
 class OpenAIBatches(SdkBatches):
@@ -281,7 +251,7 @@ class OpenAIBatches(SdkBatches):
         batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
         for name in ("output_file_id", "error_file_id"):
             file_id = getattr(batch, name, None)
-            if not isinstance(file_id, str):
+            if not isinstance(file_id, str) or not file_id:  # some gateways say none with an empty one
                 continue
             async for row in self.read_lines(batch_id, self._sdk.files.with_streaming_response.content(file_id)):
                 response = as_dict(row.get("response"))
