@@ -182,15 +182,11 @@ def _asked_and_answered(
             raise BadRowError("has a `history`, which only a list of messages can keep")
         used |= {"history", *ABOUT} & set(row)
         question = "\n\n".join([parse_content(one_text(question, asked), asked), *abouts_of(row)])
-    messages = _side(_asked_turns(question, asked), asked, "user", ignored)
+    # Of bare texts, which take turns, the last must be the user's.
+    if not (isinstance(question, list) and len(question) % 2 and all(isinstance(turn, str) for turn in question)):
+        question = one_text(question, asked)
+    messages = _side(question, asked, "user", ignored)
     return [*messages, *_side(answer_of(row, answer), answer, "assistant", ignored)], used
-
-
-def _asked_turns(question: Any, name: str) -> Any:
-    """Return a prompt as text or turns; of bare texts, which take turns, the last must be the user's."""
-    if isinstance(question, list) and len(question) % 2 and all(isinstance(turn, str) for turn in question):
-        return question
-    return one_text(question, name)
 
 
 def _side(value: Any, name: str, role: Role, ignored: list[str]) -> list[Message]:

@@ -202,20 +202,16 @@ def one_text(value: Any, name: str) -> Any:
         raise BadRowError(f"`{name}` is {json.dumps(value)}, not text")
     if isinstance(value, int | float):
         return json.dumps(value)
-    if isinstance(value, str):
-        return _turns_of(value, name) if _TURNS_AS_TEXT.match(value) else value
+    if isinstance(value, str) and _TURNS_AS_TEXT.match(value):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise BadRowError(f"`{name}` is a list of turns as Python prints it, which is not JSON") from error
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         if len(value) > 1:
             raise BadRowError(f"`{name}` is a list of several texts, not turns and not one text")
         return value[0]
     return value
-
-
-def _turns_of(text: str, name: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRowError(f"`{name}` is a list of turns as Python prints it, which is not JSON") from error
 
 
 def answer_of(found: Mapping[str, Any], name: str) -> Any:
