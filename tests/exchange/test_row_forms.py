@@ -52,6 +52,7 @@ def chats(path: Path) -> list[list[tuple[str, str]]]:
         ({"question": "Q?", "choices": ["a", "b"], "answer": 1}, "`answer` is 1, the place of an answer in `choices`"),
         ({"question": "Q?", "options": {"A": "a", "B": "b"}, "answer": "(B)"}, "the place of an answer in `options`"),
         ({"question": "Q?", "answer": True}, "`answer` is true, not text"),
+        ({"question": "Q?", "answer": {"value": "a", "aliases": ["b"]}}, "`answer` is an object, not text"),
         ({"prompt": "Q?"}, "has `prompt`, and no answer in `completion`"),
     ],
 )
@@ -128,6 +129,39 @@ def test_a_system_text_beside_the_turns_is_the_first_of_them_under_each_of_its_n
     other = {"system_prompt": "Be brief.", "system": "Be kind."}
     [reason] = reasons(put(tmp_path / "r.jsonl", {**other, **form}), tmp_path / "no")
     assert "different system texts in `system` and `system_prompt`" in reason
+
+
+# Turns -----------------------------------------------------------------------------------------------------------
+def test_turns_are_the_same_in_every_form_that_a_table_keeps_them_in(tmp_path):
+    columns = {key: [turn[key] for turn in SAID] for key in ("role", "content")}
+    rows = [{"messages": form} for form in (SAID, json.dumps(SAID), [json.dumps(turn) for turn in SAID], columns)]
+    found = chats(put(tmp_path / "r.jsonl", *rows))
+    assert found == [[("user", "Tea?"), ("assistant", "Assam.")]] * 4
+    pd.DataFrame({"messages": [SAID]}).to_csv(tmp_path / "r.csv", index=False)
+    [reason] = reasons(tmp_path / "r.csv", tmp_path / "out")
+    assert "`messages` is a list of turns as Python prints it, which is not JSON" in reason
+    [texts] = chats(put(tmp_path / "r.jsonl", {"conversations": ['{"a": 1}', "Assam."]}))
+    assert texts == [("user", '{"a": 1}'), ("assistant", "Assam.")]
+
+
+def test_a_prompt_that_is_a_transcript_is_its_turns(tmp_path):
+    said = "\n\nHuman: Tea?\n\nAssistant: Assam.\n\nHuman: Hot, or\n\ncold? Human: no.\n\nAssistant:"
+    wanted = [("user", "Tea?"), ("assistant", "Assam."), ("user", "Hot, or\n\ncold? Human: no."), ("assistant", "Hot.")]
+    for answer in ("response", "completion"):
+        [chat] = chats(put(tmp_path / "r.jsonl", {"prompt": said, answer: "Hot.", "chosen": "Hot.", "rejected": "No."}))
+        assert chat == wanted
+    for text in ("Human: Tea?", "Who is Human: a film\nAssistant: or", "Assistant: Tea?\nAssistant:"):
+        [[asked, _]] = chats(put(tmp_path / "r.jsonl", {"prompt": text, "completion": "a"}))
+        assert asked == ("user", text)
+
+
+def test_a_question_and_its_answer_beside_the_text_made_of_both_are_a_chat(tmp_path):
+    alpaca = {"instruction": "Name a tea.", "input": "", "output": "Assam."}
+    rendered = "### Instruction:\nName a tea.\n\n### Response:\nAssam."
+    path = put(tmp_path / "r.jsonl", {**alpaca, "text": rendered}, {**alpaca, "text": "A page on Assam."})
+    summary = import_folder(path, tmp_path / "out").summary
+    assert chats(tmp_path / "out") == [[("user", "Name a tea."), ("assistant", "Assam.")]]
+    assert (summary["n_chats"], summary["n_documents"], summary["n_rejects"]) == (1, 1, 0)
 
 
 # Rows that are parts of others -----------------------------------------------------------------------------------

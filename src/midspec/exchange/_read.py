@@ -5,7 +5,6 @@ In: rows of files, with keys of others. Out: `Document`s and `Chat`s, and the na
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +32,8 @@ from midspec.exchange._row_forms import (
     refuse_unwanted,
     shown_keys,
     system_of,
+    transcript,
+    turns_of,
     why_neither,
 )
 
@@ -130,7 +131,7 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
     ignored: list[str] = []
     system, of_system = system_of(found)
     if (name := chat_key(found)) is not None:
-        turns = _decoded_list(found[name])
+        turns = turns_of(found[name], name)
         if not strict and isinstance(turns, list) and (spoken := [turn for turn in turns if not _is_silent(turn)]):
             ignored += [f"{name}.empty system turn"] * (len(turns) - len(spoken))
             turns = spoken
@@ -155,14 +156,6 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
     return Parsed(chat, tuple(ignored))
 
 
-def _decoded_list(value: Any) -> Any:
-    """Return a list that came as JSON text, as tables keep it; anything else as it is."""
-    try:
-        return json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    except (ValueError, RecursionError):
-        return value
-
-
 def _is_silent(turn: Any) -> bool:
     """Return whether a turn is a system's without any text: a template's place that nothing filled."""
     if not isinstance(turn, dict) or turn.get("role", turn.get("from")) not in ("system", "developer"):
@@ -185,7 +178,7 @@ def _asked_and_answered(
     # Of bare texts, which take turns, the last must be the user's.
     if not (isinstance(question, list) and len(question) % 2 and all(isinstance(turn, str) for turn in question)):
         question = one_text(question, asked)
-    messages = _side(question, asked, "user", ignored)
+    messages = _side(transcript(question), asked, "user", ignored)
     return [*messages, *_side(answer_of(row, answer), answer, "assistant", ignored)], used
 
 

@@ -39,6 +39,8 @@ _BAD_WORDS = {"bad", "rejected", "undesirable", "thumbs_down", "thumbs down", "d
 # A list of turns that a table keeps as text: JSON, or as Python prints it.
 _TURNS_AS_TEXT = re.compile(r"""\s*(?:array\()?\[\s*\{\s*['"](?:role|content|from|value)['"]\s*:""")
 
+_TRANSCRIPT = re.compile(r"\s*Human:.*\n\s*Assistant:\s*", re.DOTALL)
+_SPEAKER = re.compile(r"(?:^|\n\s*)(Human|Assistant):")
 _PLACE = re.compile(r"\W*[A-Z0-9]\W*")
 
 
@@ -63,8 +65,12 @@ def is_chat(row: Mapping[str, Any]) -> bool:
     """Return whether a row is a conversation, by the keys that have a value."""
     found = given(row)
     if any(found.get(key) for key in TEXT_KEYS):
-        # What a table filled with empty texts and lists is not there either.
-        return any(found.get(key) for key in CHAT_KEYS) or all(found.get(key) for key in _TRL_PAIR)
+        # What a table filled with empty texts and lists is not there either. Alpaca has in `text` what is trained on.
+        pair = pair_of(found) or _TRL_PAIR
+        said = [found[key] for key in pair if isinstance(found.get(key), str) and found[key].strip()]
+        is_rendered = len(said) > 1 and any(all(one in str(found.get(key)) for one in said) for key in TEXT_KEYS)
+        is_pair = all(found.get(key) for key in _TRL_PAIR)
+        return is_pair or is_rendered or any(found.get(key) for key in CHAT_KEYS)
     return any(key in found for key in CHAT_KEYS) or pair_of(found) is not None
 
 
@@ -167,6 +173,46 @@ def _is_row(found: Mapping[str, Any]) -> bool:
     )
 
 
+# Turns -----------------------------------------------------------------------------------------------------------
+def turns_of(value: Any, name: str) -> Any:
+    """Return a list of turns as tables keep it: as JSON text, as texts of JSON, or as a struct of lists; else `value`.
+
+    Raises:
+        BadRowError: it is text as Python prints lists.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return one_text(value, name)
+    if isinstance(value, list) and value and all(isinstance(one, str) and one.lstrip()[:1] == "{" for one in value):
+        try:
+            decoded = [json.loads(one) for one in value]
+        except (ValueError, RecursionError):
+            return value
+        return decoded if _is_list_of_turns(decoded) else value
+    if (
+        isinstance(value, dict)
+        and {"role", "from"} & set(value)
+        and all(isinstance(one, list) for one in value.values())
+    ):
+        # So the `datasets` library keeps a sequence of structs.
+        n = {len(one) for one in value.values()}
+        return (
+            [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)] if len(n) == 1 else value
+        )
+    return value
+
+
+def transcript(question: Any) -> Any:
+    """Return the turns of a prompt that ends where the assistant is to answer, as Anthropic's data has it; else it."""
+    if not isinstance(question, str) or not _TRANSCRIPT.fullmatch(question):
+        return question
+    _, *parts = _SPEAKER.split(question.strip())
+    said = list(zip(parts[::2], parts[1::2], strict=True))[:-1]
+    return [{"role": speaker.lower(), "content": text.strip()} for speaker, text in said]
+
+
 # Answers -----------------------------------------------------------------------------------------------------------
 def refuse_unwanted(found: Mapping[str, Any]) -> None:
     """Refuse an answer that the row itself calls bad: it is there to be learned from, and not to be learned.
@@ -200,6 +246,8 @@ def one_text(value: Any, name: str) -> Any:
     """
     if isinstance(value, bool):
         raise BadRowError(f"`{name}` is {json.dumps(value)}, not text")
+    if isinstance(value, dict):
+        raise BadRowError(f"`{name}` is an object, not text")
     if isinstance(value, int | float):
         return json.dumps(value)
     if isinstance(value, str) and _TURNS_AS_TEXT.match(value):
