@@ -295,3 +295,37 @@ def test_swapping_the_arms_turns_the_sign_and_nothing_else(data):
     assert (there.p is None) == (back.p is None)
     if there.p is not None:
         assert there.p == pytest.approx(back.p, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_runs", [1, 3])
+def test_one_cluster_or_one_sample_gives_no_interval_and_says_so(n_runs):
+    rng = np.random.default_rng(2)
+    scores = {arm: rng.binomial(1, 0.6, (n_runs, 12, 1)).astype(float) for arm in ("old", "new")}
+    compared = compare_logs(logged(scores, clusters=np.zeros(12, int)), equivalence_points=5)
+    [found] = compared.differences
+    assert found.value == pytest.approx(scores["new"].mean() - scores["old"].mean())
+    assert (found.low, found.high, found.p, found.equivalence, found.mde) == (None, None, None, None, None)
+    assert found.note == "one cluster: no interval over samples"
+    assert [(one.low, one.note) for one in compared.rates] == [(None, "one cluster: no interval over samples")] * 2
+    alone = one({arm: values[:, :1] for arm, values in scores.items()})
+    assert (alone.low, alone.high, alone.note) == (None, None, "one sample: no interval over samples")
+
+
+def test_clusters_with_one_mean_get_the_bound_of_that_mean_whatever_their_samples_are():
+    """Half of each of ten pairs is right: an end may not come from the first sample of each."""
+    values = np.tile([1.0, 0.0], 10)
+    scores = {"old": np.zeros((1, 20, 1)), "new": values[None, :, None]}
+    compared = compare_logs(logged(scores, clusters=np.arange(20) // 2))
+    [found] = compared.differences
+    share = 1 - 0.025 ** (1 / 10)  # of clusters that could still differ, as Clopper and Pearson have it
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 - 1.5 * share, 0.5 + 0.5 * share))
+    assert found.p is None
+    of_new = next(rate for rate in compared.rates if rate.arm == "new")
+    assert (of_new.low, of_new.high) == pytest.approx((0.5 - 0.5 * share, 0.5 + 0.5 * share))
+
+
+def test_scores_whose_squares_a_float_does_not_hold_have_no_mixed_model():
+    values = np.array([1e100, 2e100, -1e100, 3.0])
+    n = np.arange(4)
+    assert mixed_model(Scores(values, n % 2, n % 2, n // 2, n // 2)) is None
+    assert mixed_model(Scores(values / 1e50, n % 2, n % 2, n // 2, n // 2)) is not None

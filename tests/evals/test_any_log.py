@@ -7,13 +7,16 @@ import shutil
 from collections import Counter
 
 import pytest
+from inspect_ai import Task, eval_set, task
+from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import read_eval_log, write_eval_log
 from inspect_ai.scorer import Score
+from inspect_ai.solver import solver
 
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.evals import read_logs
 
-from ..inspect_runs import run
+from ..inspect_runs import run, told
 
 LETTERS = {"a": "C", "b": "I", "c": "P", "d": "N"}
 
@@ -224,3 +227,71 @@ def test_samples_of_more_epochs_than_a_log_says_are_read(tmp_path):
     about = read_eval_log(str(log)).eval
     silent = about.model_copy(update={"config": about.config.model_copy(update={"epochs": None})})
     assert len(values(read_logs([str(altered(log, tmp_path / "silent.json", eval=silent))]))) == 3
+
+
+def test_epochs_that_logs_take_together_by_something_else_than_their_mean_are_told(tmp_path):
+    thrice = {("a", epoch): "C" if epoch == 1 else "I" for epoch in (1, 2, 3)}
+    one, other = run(tmp_path, "one", thrice), run(tmp_path, "two", thrice)
+    about = read_eval_log(str(one)).eval
+
+    def reduced(names: list[str] | None, epochs: int = 3) -> str:
+        config = about.config.model_copy(update={"epochs_reducer": names, "epochs": epochs})
+        changed = altered(one, tmp_path / "max.eval", eval=about.model_copy(update={"config": config}))
+        return "\n".join(read_logs([str(changed), str(other)]).notes)
+
+    assert reduced(["mean"]) == reduced(None) == ""
+    assert """the epochs' reducer is not the same in all logs: ["max"] in mockllm/one; ["mean"] in""" in reduced(
+        ["max"]
+    )
+    assert "epochs are averaged here, and the logs' own scores are by max, at_least_2" in reduced(["max", "at_least_2"])
+    assert "reducer" not in reduced(["max"], epochs=1)
+
+
+@pytest.mark.parametrize("score", [1e308, -1e308, 1e61])
+def test_a_score_that_is_too_large_to_average_is_none_and_says_so(tmp_path, score):
+    [log] = read_logs([str(run(tmp_path, "one", {"a": score, "b": 1.0}))]).logs
+    assert log.n_scored == {"told": 1}
+    assert log.unscored == {"told": {f"the score {score:.4g} is too large to be averaged": 1}}
+
+
+def test_a_log_that_was_tried_again_counts_by_its_retry_alone_and_is_told(tmp_path):
+    """Inspect itself tries again here: `eval_set` leaves a log that failed beside the one of its retry."""
+    calls = []
+
+    def outside() -> Task:
+        @solver
+        def flaky():
+            async def solve(state, generate):
+                calls.append(state.sample_id)
+                if calls == ["a", "b"]:
+                    raise RuntimeError("the server is gone")
+                return state
+
+            return solve
+
+        data = MemoryDataset([Sample(input="Q?", target="x", id=name) for name in ("a", "b")], name="data")
+        scores = {("a", 1): "C", ("b", 1): "I"}
+        return Task(dataset=data, solver=flaky(), scorer=told(scores), version=1)
+
+    outside.__module__ = "no_package"
+    ended, _ = eval_set(
+        task(name="flaky")(outside)(),
+        model="mockllm/one",
+        log_dir=str(tmp_path),
+        display="none",
+        max_samples=1,
+        retry_wait=0.01,
+        retry_cleanup=False,
+    )
+    failed, whole = sorted(
+        (read_eval_log(str(path)) for path in tmp_path.glob("*.eval")), key=lambda log: log.status == "success"
+    )
+    assert ended
+    assert failed.status == "error"
+    for unfinished in (True, False):
+        read = read_logs([str(tmp_path)], unfinished=unfinished)
+        assert [(log.status, log.n_planned, log.run) for log in read.logs] == [("success", 2, 1)]
+        [note] = read.notes
+        assert "did not end well (status: error) and was tried again; its retry counts alone" in note
+        assert note.startswith(failed.location.removeprefix("file://"))
+        assert note.endswith(whole.location.removeprefix("file://"))

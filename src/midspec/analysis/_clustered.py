@@ -72,13 +72,14 @@ def clustered(cells: Cells, scale: Scale, level: float) -> Interval:
     value, n_items, n = float(by_item.mean()), len(by_item), cells.n_clusters
     n_runs = [len(one) for one in cells.arms]
     runs, samples = _parts(cells)
+    if samples is None:
+        note = f"one {'cluster' if n_items > 1 else 'sample'}: no interval over samples"
+        return Interval(value, None, None, (), np.array([value]), "none", note)
     parts = tuple(part for part in (samples, runs) if part is not None and part.variance > _TINY)
     if not parts:
-        # Where no sample differs from another, what could still differ is bounded by how many clusters there are.
-        names, first = np.unique(cells.clusters, return_index=True)
-        return interval(by_item[first], np.zeros(n, np.int64), names, scale, level)._replace(value=value)
-    if samples is None:
-        return Interval(value, None, None, (), np.array([value]), "none", "one cluster: no interval over samples")
+        # Where no cluster differs from another, what could still differ is bounded by how many there are. Their means
+        # are all the whole one's, whatever the samples within them are.
+        return interval(np.full(n, value), np.zeros(n, np.int64), np.arange(n), scale, level)
     low, high = around(value, parts, scale, level)
     over = f"{n_items} samples" if n == n_items else f"{n} clusters of {n_items} samples"
     how = "paired t interval" if len(cells.arms) > 1 else "t interval"

@@ -251,7 +251,9 @@ def _difference(
     means = [float(mean_over(one, 0).mean()) if found else None for one in cells.arms]
     counts = discordance(cells) if found else None
     notes = [found.note if found else "no sample has a score in both arms"]
-    if counts is not None and (n := counts.n_plus + counts.n_minus) < _FEW_DISCORDANT:
+    # McNemar's test takes samples to be on their own.
+    is_alone = n_pairs > 1 and cells.n_clusters == n_pairs
+    if counts is not None and is_alone and (n := counts.n_plus + counts.n_minus) < _FEW_DISCORDANT:
         differ = f"on only {plural(n, 'sample')}: McNemar's exact p is the safer one" if n else "on no sample"
         notes.append(f"the arms differ {differ}")
     targets = {*(_TARGETS_POINTS if table.is_share else ()), *((points,) if points is not None else ())}

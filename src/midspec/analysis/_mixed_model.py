@@ -29,6 +29,8 @@ Codes = NDArray[np.int64]
 _MOST_WORK = 2e9
 _LARGEST_RATIO = 1e6
 _TINY = 1e-12
+# Squares of squares of scores beyond this are more than a float holds.
+_LARGEST_SCORE = 1e60
 _NESTED = ("cluster", "cluster_by_arm", "item", "item_by_arm", "item_by_run")
 
 
@@ -63,12 +65,14 @@ class _Layout(NamedTuple):
 
 
 def mixed_model(scores: Scores) -> MixedModel | None:
-    """Fit the model; `None` where nothing varies, there is one sample, or the blocks are too large.
+    """Fit the model; `None` where nothing varies, there is one sample, or the blocks or the scores are too large.
 
     Args:
         scores: of both arms.
     """
     if len(scores.values) < 4 or np.ptp(scores.values) <= _TINY or len(np.unique(scores.items)) < 2:
+        return None
+    if np.abs(scores.values).max() > _LARGEST_SCORE:
         return None
     nested, has_runs = _identified(scores)
     layouts = _layouts(scores, nested, has_runs=has_runs)

@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, PARTIAL, Score
@@ -20,22 +20,14 @@ from midspec.core.errors import ConfigError, DataError, MissingError, did_you_me
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import ComparedLog, LoggedScore, LoggedScores
 from midspec.evals._log_files import open_log, planned_epochs
+from midspec.evals._log_notes import FINISHED, OpenedLog, notes_on, short, without_retried
 
 Grouping = Literal["model", "file", "tag"]
 
 _WORDS = {CORRECT: 1.0, PARTIAL: 0.5, INCORRECT: 0.0, NOANSWER: 0.0}
 _TRUTHS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-_LONGEST_REASON, _LONGEST_SETTING = 120, 60
-_FINISHED = "success"
-
-
-class _Opened(NamedTuple):
-    """A log with its place among the others."""
-
-    path: Path
-    log: EvalLog
-    arm: str
-    seed: str
+# Variances of such scores have squares that a float still holds. What is beyond stands for "failed" in some scorers.
+_LARGEST_SCORE = 1e60
 
 
 def read_logs(
@@ -63,7 +55,7 @@ def read_logs(
             sample ids.
         ConfigError: a scorer, a tag or a metadata key that is not in the logs.
     """
-    opened = [_open(path, name, by, seed) for name, path in _files(sources)]
+    opened, notes = without_retried([_open(path, name, by, seed) for name, path in _files(sources)])
     seen: dict[str, Path] = {}
     for one in opened:
         if (other := seen.setdefault(one.log.eval.eval_id, one.path)) is not one.path:
@@ -72,7 +64,7 @@ def read_logs(
     rows: list[LoggedScore] = []
     logs: list[ComparedLog] = []
     for one, run in zip(opened, _runs(opened, paired=seed is not None), strict=True):
-        if one.log.status != _FINISHED and not unfinished:
+        if one.log.status != FINISHED and not unfinished:
             hint = "Run it to its end (`inspect eval-retry`), or give --unfinished to take what it has"
             raise DataError(
                 f"the evaluation did not end well (status: {one.log.status})", where=str(one.path), hint=hint
@@ -81,7 +73,7 @@ def read_logs(
         found = list(_rows(one, run, _wanted(one, scorers), groups))
         rows += found
         logs.append(_counts(one, run, found))
-    return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=(*_differing(opened), *_pooled(opened)))
+    return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=(*notes, *notes_on(opened)))
 
 
 def _files(sources: Sequence[str]) -> Iterator[tuple[str | None, Path]]:
@@ -102,7 +94,7 @@ def _files(sources: Sequence[str]) -> Iterator[tuple[str | None, Path]]:
             yield (name if named else None, path)
 
 
-def _open(path: Path, name: str | None, by: Grouping, seed_key: str | None) -> _Opened:
+def _open(path: Path, name: str | None, by: Grouping, seed_key: str | None) -> OpenedLog:
     log = open_log(path)
     about = log.eval
     if name is None and by == "tag" and not about.tags:
@@ -114,10 +106,10 @@ def _open(path: Path, name: str | None, by: Grouping, seed_key: str | None) -> _
         if seed_key not in known:
             raise ConfigError(f"the log has no {seed_key!r}", where=str(path), hint=did_you_mean(seed_key, known))
         seed = str(known[seed_key])
-    return _Opened(path, log, arm, seed)
+    return OpenedLog(path, log, arm, seed)
 
 
-def _runs(opened: Sequence[_Opened], *, paired: bool) -> list[int]:
+def _runs(opened: Sequence[OpenedLog], *, paired: bool) -> list[int]:
     """Number the logs of each arm and task from 1 on: by their seeds where runs are paired, else by time."""
     if paired:
         numbers = {name: number for number, name in enumerate(sorted({one.seed for one in opened}), start=1)}
@@ -144,7 +136,7 @@ class _Questions:
     def __init__(self) -> None:
         self._asked: dict[tuple[str, str], tuple[str, Path]] = {}
 
-    def check(self, log: _Opened) -> None:
+    def check(self, log: OpenedLog) -> None:
         """Take in the questions of a log.
 
         Raises:
@@ -166,7 +158,7 @@ class _Questions:
             raise DataError(what, where=str(log.path), hint="Compare logs of one version of the data set")
 
 
-def _wanted(one: _Opened, scorers: Sequence[str]) -> list[str]:
+def _wanted(one: OpenedLog, scorers: Sequence[str]) -> list[str]:
     """Return the names of a log's scores that are to be read, in the order in which they first appear."""
     names: dict[str, None] = {}
     for sample in one.log.samples or ():
@@ -201,20 +193,18 @@ def _number(value: object, score: Score) -> tuple[float | None, str | None]:
         try:
             value = float(text)
         except ValueError:
-            return None, f"the score {_short(text)!r} is no number"
+            return None, f"the score {short(text)!r} is no number"
     if not isinstance(value, bool | int | float):
         return None, "no score" if value is None else "the score is a list"
-    if math.isfinite(value):
-        return float(value), None
-    return None, _short(score.reason or "scored as NaN") if math.isnan(value) else "the score is infinite"
+    if not math.isnan(value) and not math.isinf(value):
+        too_large = f"the score {value:.4g} is too large to be averaged" if abs(value) > _LARGEST_SCORE else None
+        return (None if too_large else float(value)), too_large
+    return None, short(score.reason or "scored as NaN") if math.isnan(value) else "the score is infinite"
 
 
-def _short(text: str, most: int = _LONGEST_REASON) -> str:
-    whole = " ".join(str(text).split())
-    return whole if len(whole) <= most else whole[: most - 3] + "..."
-
-
-def _rows(one: _Opened, run: int, names: Sequence[str], groups: Mapping[tuple[str, str], str]) -> Iterator[LoggedScore]:
+def _rows(
+    one: OpenedLog, run: int, names: Sequence[str], groups: Mapping[tuple[str, str], str]
+) -> Iterator[LoggedScore]:
     """Yield the rows of a log: one for each planned sample, epoch and scorer."""
     samples = _by_id(one)
     about = one.log.eval
@@ -238,7 +228,7 @@ def _rows(one: _Opened, run: int, names: Sequence[str], groups: Mapping[tuple[st
             )
 
 
-def _by_id(one: _Opened) -> dict[tuple[str, int], EvalSample]:
+def _by_id(one: OpenedLog) -> dict[tuple[str, int], EvalSample]:
     """Return samples by id and epoch; of one that was tried again, the one that did not fail."""
     found: dict[tuple[str, int], EvalSample] = {}
     epochs = range(1, max(one.log.eval.config.epochs or 1, len(one.log.samples or ())) + 1)
@@ -263,13 +253,13 @@ def _scored(sample: EvalSample | None, log: EvalLog) -> dict[str, tuple[float | 
     if sample.invalidation is not None:
         return {"": (None, "the sample was invalidated")}
     if not sample.scores:
-        return {"": (None, _short(sample.error.message) if sample.error is not None else "not scored")}
+        return {"": (None, short(sample.error.message) if sample.error is not None else "not scored")}
     return {
         found: (value, reason) for name, score in sample.scores.items() for found, value, reason in _values(name, score)
     }
 
 
-def _clusters(opened: Sequence[_Opened], key: str | None) -> dict[tuple[str, str], str]:
+def _clusters(opened: Sequence[OpenedLog], key: str | None) -> dict[tuple[str, str], str]:
     """Return each sample's cluster by task and id; a sample that one log lacks has the cluster of the others.
 
     Raises:
@@ -287,12 +277,12 @@ def _clusters(opened: Sequence[_Opened], key: str | None) -> dict[tuple[str, str
             value = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
             first, path = found.setdefault((one.log.eval.task, name), (value, one.path))
             if first != value:
-                what = f"{key} of the sample {name!r} is {_short(value)!r}, and {_short(first)!r} in {path}"
+                what = f"{key} of the sample {name!r} is {short(value)!r}, and {short(first)!r} in {path}"
                 raise DataError(what, where=str(one.path), hint="Name a key whose values are the same in all logs")
     return {place: value for place, (value, _) in found.items()}
 
 
-def _counts(one: _Opened, run: int, rows: Sequence[LoggedScore]) -> ComparedLog:
+def _counts(one: OpenedLog, run: int, rows: Sequence[LoggedScore]) -> ComparedLog:
     about = one.log.eval
     n_scored: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
@@ -317,55 +307,3 @@ def _counts(one: _Opened, run: int, rows: Sequence[LoggedScore]) -> ComparedLog:
         n_scored=dict(n_scored),
         unscored={name: dict(counts.most_common()) for name, counts in reasons.items()},
     )
-
-
-def _differing(opened: Sequence[_Opened]) -> Iterator[str]:
-    """Say of each task which settings are not the same in all logs, beside the model."""
-    for task in dict.fromkeys(one.log.eval.task for one in opened):
-        by_setting: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        for one in opened:
-            if one.log.eval.task == task:
-                for name, value in _settings(one.log).items():
-                    shown = _short(json.dumps(value, sort_keys=True, default=str), _LONGEST_SETTING)
-                    by_setting[name][shown].append(one.arm)
-        for name, values in by_setting.items():
-            if len(values) > 1:
-                shown = "; ".join(f"{value} in {', '.join(dict.fromkeys(arms))}" for value, arms in values.items())
-                yield f"{task}: {name} is not the same in all logs: {shown}"
-
-
-def _pooled(opened: Sequence[_Opened]) -> Iterator[str]:
-    """Say of each task whose samples are of several sets, as our own logs say in `set`, that they count as one."""
-    sets: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in opened:
-        found = {str(sample.id): (sample.metadata or {}).get("set") for sample in one.log.samples or ()}
-        of_log = Counter(name for name in found.values() if isinstance(name, str))
-        sets[one.log.eval.task] |= of_log
-    for task, counts in sets.items():
-        if len(counts) > 1:
-            listed = ", ".join(f"{name} {n:,}" for name, n in counts.most_common())
-            yield (
-                f"{task}: samples of {len(counts)} sets are averaged together ({listed}), also where a score of 1 "
-                "means another thing in each; a study's report has each set by itself (midspec report --against)"
-            )
-
-
-def _settings(log: EvalLog) -> dict[str, Any]:
-    """Return what should be the same in two logs for only the model to differ."""
-    about = log.eval
-    config = about.model_generate_config.model_dump(exclude_none=True, exclude={"seed"})
-    config |= log.plan.config.model_dump(exclude_none=True, exclude={"seed"})
-    graders = {
-        role: [found.model for found in (models if isinstance(models, list) else [models])]
-        for role, models in (about.model_roles or {}).items()
-    }
-    return {
-        "the data set": [about.dataset.name, about.dataset.samples],
-        "the task's version": about.task_version,
-        "the task's arguments": about.task_args,
-        "the solver": [about.solver, about.solver_args],
-        "the scorers": [[one.name, one.options] for one in about.scorers or ()],
-        "sampling": config,
-        "model roles": graders,
-        "epochs": about.config.epochs or 1,
-    }

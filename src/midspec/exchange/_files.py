@@ -19,6 +19,7 @@ from midspec.core.artifact import writable
 from midspec.core.errors import DataError, MidspecError, MissingError
 from midspec.core.fingerprint import id_of
 from midspec.exchange._formats import PACKED, TABLES, RawRow, file_rows
+from midspec.exchange._row_forms import without_nulls
 
 # Of a folder the files of the first group that it has are rows: a table beside JSONL is most often about it.
 _ROWS = ((".jsonl", ".ndjson", ".json", ".parquet"), TABLES, (".txt",))
@@ -200,7 +201,7 @@ def _saved_rows(folder: Path, split: str | None) -> Iterator[RawRow]:
         for name, part in parts.items():
             if split in (None, name):
                 for number, row in enumerate(part, start=1):
-                    yield RawRow(f"{folder}/{name}:{number}", row)
+                    yield RawRow(f"{folder}/{name}:{number}", without_nulls(row))
     except MidspecError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:

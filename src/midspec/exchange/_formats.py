@@ -1,4 +1,4 @@
-"""Rows of one file: JSONL, a JSON list, parquet, CSV or plain text, packed or not. What can't be read is said.
+"""Rows of one file: JSONL, JSON, parquet, CSV or plain text, packed or not. What can't be read is said.
 
 Text is UTF-8, or UTF-16 or UTF-32 where the file begins as such: PowerShell's `>` writes UTF-16.
 
@@ -18,6 +18,7 @@ import json
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from midspec.core.chat_rows import BadRowError
 from midspec.core.errors import DataError
+from midspec.exchange._row_forms import rows_within, without_nulls
 
 # Endings of packed files, after the ending of what is packed.
 PACKED = re.compile(r"\.(?:gz|zst|zstd|bz2|xz)$")
@@ -174,40 +176,104 @@ def _one_line(error: Exception) -> str:
 
 
 # JSON ------------------------------------------------------------------------------------------------------------
-def _lines(opened: Iterable[bytes], file: Path) -> Iterator[RawRow]:
+class _Twice(dict[str, Any]):
+    """A JSON object that names a key twice, of which Python keeps the later value without a word."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    twice = _Twice(found)
+    names = [name for name, _ in pairs]
+    twice.key = next(name for name in names if names.count(name) > 1)
+    return twice
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_DAMAGED = (ValueError, RecursionError)  # of ValueError: JSONDecodeError and UnicodeDecodeError
+# The whole first line of JSON that is written over several lines.
+_OPENINGS = (b"{", b"[", b"[{")
+_WHITE = " \t\n\r"
+
+
+def _decoded(content: bytes) -> Any:
+    return _DECODER.decode(content.decode("utf-8", "surrogatepass"))
+
+
+def _lines(opened: Iterable[bytes], file: Path, *, may_be_spread: bool = True) -> Iterator[RawRow]:
+    """Read one object a line; where `may_be_spread`, a file whose first line only opens one is read as a whole."""
     # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
-    for number, line in enumerate(opened, start=1):
+    lines = enumerate(opened, start=1)
+    for number, line in lines:
         content = line.removeprefix(_BOM) if number == 1 else line
-        if content.strip():
-            try:
-                found, fault = json.loads(content), ""
-            except (ValueError, RecursionError) as error:  # of ValueError: JSONDecodeError and UnicodeDecodeError
-                found, fault = (
-                    {"line": content[:_SHOWN_CHARS].decode(errors="replace")},
-                    f"not JSON: {_one_line(error)}",
-                )
-            yield _object_row(found, f"{file}:{number}", fault)
+        if not content.strip():
+            continue
+        if may_be_spread and content.strip() in _OPENINGS:
+            yield from _json_rows(io.BytesIO(content + b"".join(rest for _, rest in lines)), file)
+            return
+        may_be_spread = False
+        try:
+            found, fault = _decoded(content), ""
+        except _DAMAGED as error:
+            found = {"line": content[:_SHOWN_CHARS].decode(errors="replace")}
+            fault = f"not JSON: {_one_line(error)}"
+        yield _object_row(found, f"{file}:{number}", fault)
 
 
 def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:
-    """Read the rows of a JSON list; a file of one object a line that is called .json is common too."""
+    """Read the rows of JSON: a list, one object, several after another, or an object that holds a list of rows.
+
+    A file of one object a line that is called .json is common too; there a line that is no JSON is a fault of its own.
+    """
     content = opened.read().removeprefix(_BOM)
-    if not content.lstrip().startswith(b"["):
-        yield from _lines(io.BytesIO(content), file)
+    head, _, rest = content.strip().partition(b"\n")
+    if not head.startswith((b"[", b"{")) or (rest and _is_object(head)):
+        yield from _lines(io.BytesIO(content), file, may_be_spread=False)
         return
     try:
-        rows = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        rows = list(_values(content.decode("utf-8", "surrogatepass")))
+    except _DAMAGED as error:
+        if any(map(_is_object, rest.splitlines())):
+            yield from _lines(io.BytesIO(content), file, may_be_spread=False)
+            return
         what = f"not JSON: {_one_line(error)}"
         raise DataError(what, where=str(file), hint="It may be cut off: get or write it again") from error
+    if len(rows) == 1:
+        rows = rows[0] if isinstance(rows[0], list) else rows_within(rows[0], str(file))
     for number, row in enumerate(rows, start=1):
         yield _object_row(row, f"{file}:{number}")
 
 
+def _values(text: str) -> Iterator[Any]:
+    """Yield JSON values that stand one after another."""
+    at = len(text) - len(text.lstrip(_WHITE))
+    while at < len(text):
+        value, at = _DECODER.raw_decode(text, at)
+        yield value
+        while at < len(text) and text[at] in _WHITE:
+            at += 1
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return line.startswith(b"{") and isinstance(_decoded(line), dict)
+    except _DAMAGED:
+        return False
+
+
 def _object_row(found: Any, where: str, fault: str = "") -> RawRow:
-    if isinstance(found, dict):
-        return RawRow(where, found, fault)
-    return RawRow(where, {"row": found}, f"a row is a JSON object, not a {type(found).__name__}")
+    if not isinstance(found, dict):
+        return RawRow(where, {"row": found}, f"a row is a JSON object, not a {type(found).__name__}")
+    waiting: list[Any] = [found]
+    while waiting and not fault:
+        one = waiting.pop()
+        if isinstance(one, _Twice):
+            fault = f"has the key {one.key!a} twice in one object"
+        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return RawRow(where, found, fault)
 
 
 # Tables and texts ------------------------------------------------------------------------------------------------
@@ -221,7 +287,7 @@ def _parquet_rows(file: Path) -> Iterator[RawRow]:
             for batch in table.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield RawRow(f"{file}:{number}", row)
+                    yield RawRow(f"{file}:{number}", without_nulls(row))
     except (pa.ArrowException, OSError, ValueError) as error:
         if getattr(error, "errno", None):
             raise
@@ -239,6 +305,9 @@ def _table_rows(opened: IO[bytes], file: Path, delimiter: str, encoding: str) ->
             delimiter = ";"  # as spreadsheets write where a comma is the decimal sign
         rows = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
         names = next(rows, [])
+        if twice := [name for name, n in Counter(names).items() if name and n > 1]:
+            what = f"its header names {', '.join(map(ascii, twice))} more than once"
+            raise DataError(what, where=str(file), hint="Rename or remove all but one of these columns")
         for cells in rows:
             if not cells:
                 continue

@@ -14,7 +14,8 @@ from midspec.core.fingerprint import id_of
 from midspec.core.records import ChatMetadata, DocumentMetadata, Reject
 from midspec.exchange._files import RowFile, is_tree, passed_over, raw_rows, split_names
 from midspec.exchange._formats import RawRow
-from midspec.exchange._read import ReadStats, chat_of, document_of, is_chat, refuse_twins, rows_at
+from midspec.exchange._read import ReadStats, chat_of, document_of, refuse_twins, rows_at
+from midspec.exchange._row_forms import is_chat
 
 _SHOWN_REASONS = 20
 # In a reason: which turn of a row it is about.

@@ -5,7 +5,6 @@ In: rows of files, with keys of others. Out: `Document`s and `Chat`s, and the na
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,17 +19,25 @@ from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
 from midspec.exchange._files import CUT_OFF, is_tree, raw_rows, tree_rows
 from midspec.exchange._formats import RawRow
+from midspec.exchange._row_forms import (
+    ABOUT,
+    TEXT_KEYS,
+    abouts_of,
+    answer_of,
+    chat_key,
+    given,
+    one_text,
+    pair_of,
+    refuse_parts,
+    refuse_unwanted,
+    shown_keys,
+    system_of,
+    transcript,
+    turns_of,
+    why_neither,
+)
 
 RowT = TypeVar("RowT")
-
-_CHAT_KEYS = ("messages", "conversations", "conversation")
-# One question with its answer, under the names of Alpaca, Dolly and others: question, what it is about, answer.
-_ASKED = ("instruction", "prompt", "question")
-_ABOUT = ("input", "context")
-_ANSWERS = ("completion", "output", "response", "answer")
-
-
-_SHOWN_KEYS = 6
 
 
 class Parsed(NamedTuple, Generic[RowT]):
@@ -38,21 +45,6 @@ class Parsed(NamedTuple, Generic[RowT]):
 
     row: RowT
     ignored: tuple[str, ...]
-
-
-def is_chat(row: dict[str, Any]) -> bool:
-    """Return whether a row is a conversation, by its keys."""
-    if any(key in row for key in _CHAT_KEYS) or {"prompt", "completion"} <= set(row):
-        return True
-    return not {"text", "content"} & set(row) and _pair(row) is not None
-
-
-def _pair(row: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the names of a row's question and answer, where it is such a row."""
-    if {"prompt", "completion"} <= set(row):
-        return "prompt", "completion"
-    asked, answer = (next((key for key in keys if row.get(key) is not None), None) for keys in (_ASKED, _ANSWERS))
-    return (asked, answer) if asked and answer else None
 
 
 # Documents -----------------------------------------------------------------------------------------------------
@@ -67,25 +59,25 @@ def parse_document(row: dict[str, Any], *, strip_prefix: str = "", strict: bool 
     Raises:
         BadRowError: there is no text, it is empty, or a value is not text.
     """
-    given = {key: value for key, value in row.items() if value is not None}
-    name = "text" if "text" in given else "content"
-    if name not in given:
-        keys = ", ".join(map(ascii, list(given)[:_SHOWN_KEYS]))
-        raise BadRowError(f"has neither `text` nor `content`{f': its keys are {keys}' if keys else ''}")
-    text = _text(given, name)
+    found = given(row)
+    name = next((key for key in TEXT_KEYS if key in found), None)
+    if name is None:
+        raise BadRowError(why_neither(found) or f"has neither `text` nor `content`{shown_keys(found)}")
+    refuse_parts(found)
+    text = _text(found, name)
     if strip_prefix and text.startswith(strip_prefix):
         text = text.removeprefix(strip_prefix).lstrip()
     if not text.strip():
         raise BadRowError(f"`{name}` is empty")
-    metadata, ignored = _metadata(given, DocumentMetadata)
-    ignored += [key for key in given if key not in (name, "source", "domain", "metadata")]
+    metadata, ignored = _metadata(found, DocumentMetadata)
+    ignored += [key for key in found if key not in (name, "source", "domain", "metadata")]
     for key in ("source", "domain"):
-        if isinstance(given.get(key), int | float) and not strict:
-            given[key] = str(given[key])
+        if isinstance(found.get(key), int | float) and not strict:
+            found[key] = str(found[key])
     document = Document(
         text=text,
-        source=_text(given, "source"),
-        domain=_text(given, "domain"),
+        source=_text(found, "source"),
+        domain=_text(found, "domain"),
         metadata=DocumentMetadata.model_validate(metadata) if metadata else None,
     )
     return Parsed(document, tuple(ignored))
@@ -134,38 +126,34 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
     Raises:
         BadRowError: none of these is there, a turn has no text or a role that we do not have, or nobody answers.
     """
-    given = {key: value for key, value in row.items() if value is not None}
-    name = next((key for key in _CHAT_KEYS if key in given), None)
+    found = given(row)
+    refuse_unwanted(found)
     ignored: list[str] = []
-    if name is not None:
-        turns = _decoded_list(given[name])
+    system, of_system = system_of(found)
+    if (name := chat_key(found)) is not None:
+        turns = turns_of(found[name], name)
         if not strict and isinstance(turns, list) and (spoken := [turn for turn in turns if not _is_silent(turn)]):
             ignored += [f"{name}.empty system turn"] * (len(turns) - len(spoken))
             turns = spoken
         messages, used = _turns(turns, name, ignored), {name}
-    elif (pair := _pair(given)) is not None:
-        messages, used = _asked_and_answered(given, pair, ignored)
+    elif (pair := pair_of(found)) is not None:
+        messages, used = _asked_and_answered(found, pair, ignored)
     else:
-        raise BadRowError("has none of `messages`, `conversations`, or `prompt` with `completion`")
+        raise BadRowError(
+            why_neither(found) or "has none of `messages`, `conversations`, or `prompt` with `completion`"
+        )
     if not any(message.role == "assistant" for message in messages):
         raise BadRowError("has no turn of an assistant")
-    used |= {"system"} if isinstance(given.get("system"), str) else set()
-    metadata, unknown = _metadata(given, ChatMetadata)
-    ignored += [*unknown, *(key for key in given if key not in used | {"metadata", "tools"})]
+    if system and messages[0].role == "system" and messages[0].content.strip() != system.strip():
+        raise BadRowError(f"has one system text in `{next(iter(of_system))}`, and another in its messages")
+    metadata, unknown = _metadata(found, ChatMetadata)
+    ignored += [*unknown, *(key for key in found if key not in used | set(of_system) | {"metadata", "tools"})]
     chat = Chat(
-        messages=complete_messages(messages, given),
+        messages=complete_messages(messages, {**found, "system": system}),
         metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None,
-        tools=parse_tools(given.get("tools")),
+        tools=parse_tools(found.get("tools")),
     )
     return Parsed(chat, tuple(ignored))
-
-
-def _decoded_list(value: Any) -> Any:
-    """Return a list that came as JSON text, as tables keep it; anything else as it is."""
-    try:
-        return json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    except (ValueError, RecursionError):
-        return value
 
 
 def _is_silent(turn: Any) -> bool:
@@ -182,17 +170,16 @@ def _asked_and_answered(
     """Make messages of a question and its answer; what the question is about stands behind it."""
     asked, answer = pair
     used, question = {asked, answer}, row[asked]
-    messages: list[Message] = []
     if pair != ("prompt", "completion"):
         if row.get("history"):
             raise BadRowError("has a `history`, which only a list of messages can keep")
-        used |= {"history", *_ABOUT, "system"} & set(row)
-        if row.get("system"):
-            messages = _side(row["system"], "system", "system", ignored)
-        abouts = [parse_content(row[key], key) for key in _ABOUT if row.get(key)]
-        question = "\n\n".join([parse_content(question, asked), *abouts])
-    messages += _side(question, asked, "user", ignored)
-    return [*messages, *_side(row[answer], answer, "assistant", ignored)], used
+        used |= {"history", *ABOUT} & set(row)
+        question = "\n\n".join([parse_content(one_text(question, asked), asked), *abouts_of(row)])
+    # Of bare texts, which take turns, the last must be the user's.
+    if not (isinstance(question, list) and len(question) % 2 and all(isinstance(turn, str) for turn in question)):
+        question = one_text(question, asked)
+    messages = _side(transcript(question), asked, "user", ignored)
+    return [*messages, *_side(answer_of(row, answer), answer, "assistant", ignored)], used
 
 
 def _side(value: Any, name: str, role: Role, ignored: list[str]) -> list[Message]:
