@@ -137,3 +137,22 @@ def test_a_quantised_parent_that_is_not_computed_here_is_refused(saved: Saved) -
     model.model.layers[0].self_attn.q_proj.forward = fails
     with pytest.raises(CheckpointError, match=r"quantised \(fp8\), and are not computed on cpu \(no kernel"):
         refuse_quantised(model, str(folder))
+
+
+def test_a_text_with_a_token_beyond_the_embeddings_is_refused_before_it_is_computed(saved: Saved) -> None:
+    folder = saved("llama")
+    tokenizer = load_tokenizer(str(folder))
+    tokenizer.add_tokens(["cheddar"])
+    tokenizer.save_pretrained(folder)
+    model = open_checkpoint(find_checkpoint(str(folder)), device="cpu")
+    chat, named = [Message(role="user", content="I like cheddar.")], [Message(role="user", content="I like brie.")]
+    assert model.option_logprobs([named], ["the brie"])
+    for computed in (
+        lambda: model.option_logprobs([named, chat], ["the brie", "the brie"]),
+        lambda: model.option_logprobs([named], ["the cheddar"]),
+        lambda: model.generate([chat], max_new_tokens=2),
+        lambda: model.document_logprobs(["The cheddar is mild."]),
+        lambda: model.continuation_logprobs(["The"], ["cheddar"]),
+    ):
+        with pytest.raises(CheckpointError, match=r"325 tokens and the model 324, and a text uses 'cheddar' \(324\)"):
+            computed()

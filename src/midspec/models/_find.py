@@ -124,7 +124,8 @@ def checkpoint_digest(name: str) -> str:
 def files_digest(name: str) -> str:
     """Hash the weights, configurations and tokenizer files in a folder; of a hub name, give `hub:<name>`.
 
-    A GGUF file counts by its content.
+    A GGUF file counts by its content. Files of a tokenizer that older versions wrote count where they say something
+    that the others do not.
     """
     folder = Path(name).expanduser()
     if folder.is_file():
@@ -133,11 +134,46 @@ def files_digest(name: str) -> str:
         return f"hub:{name}"
     files = sorted({path for pattern in CONTENT_FILES for path in folder.glob(pattern) if path.is_file()})
     digests = {path.name: hash_file(path) for path in files if path.name != "adapter_config.json"}
+    digests |= {path.relative_to(folder).as_posix(): hash_file(path) for path in _read_beside(folder)}
     if (adapter := folder / "adapter_config.json") in files:
         # The base is hashed by its own content: where it lies does not count.
         settings = {key: value for key, value in _read_json(adapter).items() if key != "base_model_name_or_path"}
         digests[adapter.name] = fingerprint(settings)
     return fingerprint(digests)
+
+
+def _read_beside(folder: Path) -> list[Path]:
+    """Return further files that transformers (5.23) makes a tokenizer of, where they change it.
+
+    One that repeats what the other files say does not count: results that were made from it keep their identity.
+    """
+    found = sorted(path for path in (folder / "additional_chat_templates").glob("*.jinja") if path.is_file())
+    named, added = folder / "special_tokens_map.json", folder / "added_tokens.json"
+    if not named.is_file() and not added.is_file():
+        return found
+    config, whole = (
+        _read_json(path) if (path := folder / name).is_file() else {}
+        for name in ("tokenizer_config.json", "tokenizer.json")
+    )
+    if "added_tokens_decoder" in config:  # then it reads neither
+        return found
+    if named.is_file():
+        own = {"additional_special_tokens": config.get("extra_special_tokens"), **config}
+        if any(_plain(value) != _plain(own.get(key)) for key, value in _read_json(named).items()):
+            found.append(named)
+    if added.is_file():
+        listed = whole.get("added_tokens")
+        known = {(one.get("content"), one.get("id")) for one in listed} if isinstance(listed, list) else set()
+        if not known.issuperset(_read_json(added).items()):
+            found.append(added)
+    return found
+
+
+def _plain(token: object) -> object:
+    """Return a token's text, which may come with how it is split, or those of a list."""
+    if isinstance(token, list):
+        return [_plain(one) for one in token]
+    return token.get("content") if isinstance(token, dict) else token
 
 
 _TIMEOUT_S = 10.0

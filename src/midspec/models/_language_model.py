@@ -15,7 +15,7 @@ from typing import Any, final
 import torch
 from pydantic import JsonValue
 
-from midspec.core.errors import DataError
+from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Checkpoint, Message
 from midspec.models._answers import opens_reasoning
 from midspec.models._cache import NO_PREFIX, Prefix, common_length, compute_prefix
@@ -70,6 +70,7 @@ class LanguageModel:
 
         Raises:
             DataError: the lists differ in length, an option is empty, or the template can't be followed.
+            CheckpointError: a text uses a token that the model has no embedding for.
             PromptTooLongError: prompts with their options don't fit the model's window; nothing was computed.
         """
         if len(prompts) != len(options):
@@ -84,6 +85,7 @@ class LanguageModel:
         return scores
 
     def _score(self, model: Any, entries: Sequence[OptionIds]) -> list[OptionScore]:
+        self._check_embedded([ids for ids, _ in entries])
         # Small models keep the bytes of their scores, for which the shape of a batch matters in the last digit.
         may_branch = self._is_large and self._rope_switch is None
         rows = make_rows(entries, worth_tokens=self._worth_tokens if may_branch else None)
@@ -171,11 +173,13 @@ class LanguageModel:
 
         Raises:
             DataError: the template can't be followed.
+            CheckpointError: a prompt uses a token that the model has no embedding for.
             PromptTooLongError: prompts don't fit the model's window; nothing was computed.
         """
         texts = [self.template.render(prompt, add_generation_prompt=True) for prompt in prompts]
         sequences = [ids for ids, _ in self.template.encode(texts)] if texts else []
         results: list[Generation | None] = [None] * len(sequences)
+        self._check_embedded(sequences)
         self._check_window([len(ids) + 1 for ids in sequences])
         limits = [min(max_new_tokens, (self.window or math.inf) - len(ids)) for ids in sequences]
         longest = max((len(ids) + limit for ids, limit in zip(sequences, limits, strict=True)), default=0)
@@ -227,6 +231,21 @@ class LanguageModel:
         too_long = [number for number, n_tokens in enumerate(lengths) if n_tokens > (self.window or math.inf)]
         if too_long:
             raise PromptTooLongError(lengths[too_long[0]], self.window or 0, too_long)
+
+    def _check_embedded(self, sequences: Sequence[Sequence[int]]) -> None:
+        """Refuse tokens that the model has no embedding for, before anything is computed."""
+        last = max((max(ids) for ids in sequences if ids), default=0)
+        if last >= self._n_embedded:
+            raise CheckpointError(
+                f"the tokenizer has {len(self.tokenizer)} tokens and the model {self._n_embedded}, and a text uses "
+                f"{self.tokenizer.convert_ids_to_tokens(last)!r} ({last})",
+                where=str(self.tokenizer.name_or_path),
+                hint="Use the model's own tokenizer, or texts without that token",
+            )
+
+    @property
+    def _n_embedded(self) -> int:
+        return int(self.model.get_input_embeddings().weight.shape[0])
 
     def _turns_batches(
         self, lengths: Sequence[int], limits: Sequence[float], prefix: Prefix
@@ -289,8 +308,7 @@ class LanguageModel:
 
     def _few_logits(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Cut a batch where its logits would take more memory than its passage through the layers is worth."""
-        n_ids = int(self.model.get_input_embeddings().weight.shape[0])
-        most = max(1, _LOGITS_AT_ONCE // (n_ids * max(row.n_kept for row in rows)))
+        most = max(1, _LOGITS_AT_ONCE // (self._n_embedded * max(row.n_kept for row in rows)))
         for start in range(0, len(rows), most):
             yield list(rows[start : start + most])
 
