@@ -52,6 +52,9 @@ def chats(path: Path) -> list[list[tuple[str, str]]]:
         ({"question": "Q?", "choices": ["a", "b"], "answer": 1}, "`answer` is 1, the place of an answer in `choices`"),
         ({"question": "Q?", "options": {"A": "a", "B": "b"}, "answer": "(B)"}, "the place of an answer in `options`"),
         ({"question": "Q?", "answer": True}, "`answer` is true, not text"),
+        ({"question": "Q?", "answer": "42", "response": "It is 41."}, "one text in `response` and another in `answer`"),
+        ({"prompt": "Q?", "completion": "It is 41.", "answer": 42}, "one text in `completion` and another in `answer`"),
+        ({"instruction": "Solve.", "question": "Q?", "answer": "a"}, "in `instruction` and another in `question`"),
         ({"question": "Q?", "answer": {"value": "a", "aliases": ["b"]}}, "`answer` is an object, not text"),
         ({"prompt": "Q?"}, "has `prompt`, and no answer in `completion`"),
     ],
@@ -69,6 +72,8 @@ def test_several_answers_and_places_of_answers_are_rejected_and_never_turns(tmp_
         ({"question": "Q?", "answer": 42}, ["Q?", "42"]),
         ({"instruction": "Double.", "input": 0, "output": 0.5}, ["Double.\n\n0", "0.5"]),
         ({"question": "Q?", "answer": ["a"]}, ["Q?", "a"]),
+        ({"question": "Q?", "answer": "42", "response": "So it is 42."}, ["Q?", "So it is 42."]),
+        ({"instruction": "Q?", "output": "a", "prompt": "### Q?\n###"}, ["Q?", "a"]),
         ({"question": "Q?", "choices": ["a", "b"], "answer": "b"}, ["Q?", "b"]),
         ({"question": "Q?", "choices": [3, 4], "answer": 4}, ["Q?", "4"]),
         ({"prompt": ["Q?", "a", "R?"], "completion": "b"}, ["Q?", "a", "R?", "b"]),
@@ -91,7 +96,7 @@ def test_turns_that_a_table_keeps_as_python_prints_them_are_no_text(tmp_path):
 
 
 BAD = [{"label": False}, {"label": 0}, {"label": "False"}, {"kto_tag": False}, {"score": -2}, {"rating": "bad"}]
-BAD += [{"correct": False}, {"rejected": True}, {"thumbs_up": False}, {"feedback": "Thumbs_down"}]
+BAD += [{"chosen": False}, {"correct": False}, {"rejected": True}, {"thumbs_up": False}, {"feedback": "Thumbs_down"}]
 GOOD = [{"label": True}, {"label": 1}, {"kto_tag": True}, {"score": 0}, {"score": -0.5}, {"rating": 1}]
 GOOD += [{"rejected": "No."}, {"label": "negative"}, {"label": None}, {"feedback": {"n": 1}}]
 
@@ -140,6 +145,8 @@ def test_turns_are_the_same_in_every_form_that_a_table_keeps_them_in(tmp_path):
     pd.DataFrame({"messages": [SAID]}).to_csv(tmp_path / "r.csv", index=False)
     [reason] = reasons(tmp_path / "r.csv", tmp_path / "out")
     assert "`messages` is a list of turns as Python prints it, which is not JSON" in reason
+    [spoken] = chats(put(tmp_path / "r.jsonl", {"conversations": ["Human: Tea?", "Assistant: Assam."]}))
+    assert spoken == [("user", "Tea?"), ("assistant", "Assam.")]
     [texts] = chats(put(tmp_path / "r.jsonl", {"conversations": ['{"a": 1}', "Assam."]}))
     assert texts == [("user", '{"a": 1}'), ("assistant", "Assam.")]
 
@@ -205,6 +212,13 @@ def test_a_table_with_the_columns_of_documents_and_of_chats_gives_both(tmp_path,
         put(path, *rows)
     summary = import_folder(path, tmp_path / "out").summary
     assert (summary["n_documents"], summary["n_chats"], summary["n_rejects"]) == (1, 2, 0)
+
+
+def test_a_document_may_say_of_which_conversation_it_is_and_have_an_empty_text_beside_its_content(tmp_path):
+    rows = [{"text": "T", "conversation": "c-17"}, {"text": "", "content": "T"}, {"text": "T", "messages": 3}]
+    summary = import_folder(put(tmp_path / "r.jsonl", *rows), tmp_path / "out").summary
+    assert (summary["n_documents"], summary["n_rejects"]) == (3, 0)
+    assert {row.text for row in read_documents(tmp_path / "out")} == {"T"}
 
 
 def test_a_value_that_is_not_a_number_is_as_good_as_none(tmp_path):

@@ -180,6 +180,8 @@ class _Twice(dict[str, Any]):
     """A JSON object that names a key twice, of which Python keeps the later value without a word."""
 
     key = ""
+    # Looking for one in every row takes as long as half of reading it.
+    was_seen = False
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -187,6 +189,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) == len(pairs):
         return found
     twice = _Twice(found)
+    _Twice.was_seen = True
     names = [name for name, _ in pairs]
     twice.key = next(name for name in names if names.count(name) > 1)
     return twice
@@ -267,7 +270,7 @@ def _is_object(line: bytes) -> bool:
 def _object_row(found: Any, where: str, fault: str = "") -> RawRow:
     if not isinstance(found, dict):
         return RawRow(where, {"row": found}, f"a row is a JSON object, not a {type(found).__name__}")
-    waiting: list[Any] = [found]
+    waiting: list[Any] = [found] if _Twice.was_seen else []
     while waiting and not fault:
         one = waiting.pop()
         if isinstance(one, _Twice):

@@ -29,6 +29,7 @@ from midspec.exchange._row_forms import (
     one_text,
     pair_of,
     refuse_parts,
+    refuse_rivals,
     refuse_unwanted,
     shown_keys,
     system_of,
@@ -60,7 +61,8 @@ def parse_document(row: dict[str, Any], *, strip_prefix: str = "", strict: bool 
         BadRowError: there is no text, it is empty, or a value is not text.
     """
     found = given(row)
-    name = next((key for key in TEXT_KEYS if key in found), None)
+    names = [key for key in TEXT_KEYS if key in found]
+    name = next((key for key in names if found[key]), names[0] if names else None)
     if name is None:
         raise BadRowError(why_neither(found) or f"has neither `text` nor `content`{shown_keys(found)}")
     refuse_parts(found)
@@ -145,11 +147,13 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
     if not any(message.role == "assistant" for message in messages):
         raise BadRowError("has no turn of an assistant")
     if system and messages[0].role == "system" and messages[0].content.strip() != system.strip():
-        raise BadRowError(f"has one system text in `{next(iter(of_system))}`, and another in its messages")
+        key = next(key for key, text in of_system.items() if text.strip())
+        raise BadRowError(f"has one system text in `{key}`, and another in its messages")
     metadata, unknown = _metadata(found, ChatMetadata)
-    ignored += [*unknown, *(key for key in found if key not in used | set(of_system) | {"metadata", "tools"})]
+    used |= {"metadata", "tools", *of_system}
+    ignored += [*unknown, *(key for key in found if key not in used)]
     chat = Chat(
-        messages=complete_messages(messages, {**found, "system": system}),
+        messages=complete_messages(messages, {**found, "system": system} if of_system else found),
         metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None,
         tools=parse_tools(found.get("tools")),
     )
@@ -168,6 +172,7 @@ def _asked_and_answered(
     row: dict[str, Any], pair: tuple[str, str], ignored: list[str]
 ) -> tuple[list[Message], set[str]]:
     """Make messages of a question and its answer; what the question is about stands behind it."""
+    refuse_rivals(row, pair)
     asked, answer = pair
     used, question = {asked, answer}, row[asked]
     if pair != ("prompt", "completion"):
@@ -243,10 +248,11 @@ def read_documents(path: Path, *, strip_prefix: str = "", stats: ReadStats | Non
 
 
 def read_chats(path: Path, *, stats: ReadStats | None = None) -> Iterator[Chat]:
-    """Read the chats of a file or folder, one at a time: JSONL, JSON, parquet, or a data set folder.
+    """Read the chats of a file or folder, one at a time: JSONL, JSON, parquet, CSV, or a data set folder.
 
     A row has `messages` (role and content), or `prompt` with `completion` (texts or turns), or `conversations` (from
-    and value). Our `metadata` is kept where it is there; other keys are passed over.
+    and value), or one question with one answer. Our `metadata` is kept where it is there; other keys are passed over. A
+    row whose answer is called bad, or that has several answers, is no chat to learn from.
 
     Args:
         path: the file or folder. Of one that midspec made, `chats.jsonl` is read; of twins, name the file.

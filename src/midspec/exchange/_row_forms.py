@@ -31,15 +31,17 @@ _SHOWN_KEYS = 6
 
 # Verdicts on the answer beside it, as trainers of KTO and collections of answers keep them.
 _FOR = {"label", "kto_tag", "is_chosen", "desirable", "is_desirable", "accepted", "is_accepted", "thumbs_up"}
-_FOR |= {"correct", "is_correct"}
+_FOR |= {"chosen", "correct", "is_correct"}
 _AGAINST = {"rejected", "is_rejected", "undesirable", "is_undesirable", "thumbs_down"}
 _RATINGS = {*_FOR, "rating", "score", "votes", "vote", "feedback", "verdict"}
+_VERDICTS = _RATINGS | _AGAINST
 _BAD_WORDS = {"bad", "rejected", "undesirable", "thumbs_down", "thumbs down", "dislike", "disliked", "downvoted"}
 
 # A list of turns that a table keeps as text: JSON, or as Python prints it.
 _TURNS_AS_TEXT = re.compile(r"""\s*(?:array\()?\[\s*\{\s*['"](?:role|content|from|value)['"]\s*:""")
 
 _TRANSCRIPT = re.compile(r"\s*Human:.*\n\s*Assistant:\s*", re.DOTALL)
+_SPOKEN = re.compile(r"\s*(Human|User|Assistant|System):\s*(.*)", re.DOTALL)
 _SPEAKER = re.compile(r"(?:^|\n\s*)(Human|Assistant):")
 _PLACE = re.compile(r"\W*[A-Z0-9]\W*")
 
@@ -70,14 +72,19 @@ def is_chat(row: Mapping[str, Any]) -> bool:
         said = [found[key] for key in pair if isinstance(found.get(key), str) and found[key].strip()]
         is_rendered = len(said) > 1 and any(all(one in str(found.get(key)) for one in said) for key in TEXT_KEYS)
         is_pair = all(found.get(key) for key in _TRL_PAIR)
-        return is_pair or is_rendered or any(found.get(key) for key in CHAT_KEYS)
+        # Beside a text, what is no list is about the conversation that it is of: an id, say.
+        turns = (found.get(key) for key in CHAT_KEYS)
+        is_turns = any(bool(one) and (isinstance(one, list | dict) or str(one).lstrip()[:1] == "[") for one in turns)
+        return is_pair or is_rendered or is_turns
     return any(key in found for key in CHAT_KEYS) or pair_of(found) is not None
 
 
 def chat_key(found: Mapping[str, Any]) -> str | None:
     """Return the name of a row's turns; of several names, the first whose list holds any."""
-    named = [key for key in CHAT_KEYS if key in found]
-    return next((key for key in named if found[key]), named[0] if named and pair_of(found) is None else None)
+    for key in CHAT_KEYS:
+        if found.get(key):
+            return key
+    return next((key for key in CHAT_KEYS if key in found and pair_of(found) is None), None)
 
 
 def pair_of(found: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -191,6 +198,8 @@ def turns_of(value: Any, name: str) -> Any:
         except (ValueError, RecursionError):
             return value
         return decoded if _is_list_of_turns(decoded) else value
+    if _is_list_of(value, str) and all(spoken := [_SPOKEN.fullmatch(one) for one in value]):
+        return [{"role": one[1].lower(), "content": one[2]} for one in spoken if one is not None]
     if (
         isinstance(value, dict)
         and {"role", "from"} & set(value)
@@ -223,7 +232,7 @@ def refuse_unwanted(found: Mapping[str, Any]) -> None:
         BadRowError: it does.
     """
     for key, value in found.items():
-        if key not in _RATINGS | _AGAINST:
+        if key not in _VERDICTS:
             continue
         word = value.strip().lower() if isinstance(value, str) else value
         # In a table of classes a label of 0 is a class; beside TRL's own two keys it is KTO's.
@@ -260,6 +269,20 @@ def one_text(value: Any, name: str) -> Any:
             raise BadRowError(f"`{name}` is a list of several texts, not turns and not one text")
         return value[0]
     return value
+
+
+def refuse_rivals(found: Mapping[str, Any], pair: tuple[str, str]) -> None:
+    """Refuse a row with a second question or answer, unless one holds the other (a prompt made of an instruction).
+
+    Raises:
+        BadRowError: it has one: what is learned would be the answer to something else, or a wrong one.
+    """
+    asked, answer = pair
+    others = [(asked, key) for key in _ASKED if pair != _TRL_PAIR] + [(answer, key) for key in _ANSWERS]
+    for key, other in others:
+        one, two = (str(found[name]).strip() if isinstance(found.get(name), str | int) else "" for name in (key, other))
+        if one not in two and two not in one:
+            raise BadRowError(f"has one text in `{key}` and another in `{other}`, of which one would be lost")
 
 
 def answer_of(found: Mapping[str, Any], name: str) -> Any:
@@ -301,9 +324,13 @@ def system_of(found: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     """
     texts: dict[str, str] = {}
     for key in _SYSTEM:
-        value = found.get(key)
+        if key not in found:
+            continue
+        value = found[key]
         if isinstance(value, str | list):
             texts[key] = parse_content(value, key, may_be_empty=True) if value else ""
+    if not texts:
+        return "", {}
     said = {key: check_text(text, key) for key, text in texts.items() if text.strip()}
     if len({text.strip() for text in said.values()}) > 1:
         raise BadRowError(f"has different system texts in {' and '.join(f'`{key}`' for key in said)}")
