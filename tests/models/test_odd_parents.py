@@ -48,11 +48,12 @@ def test_a_dtype_that_torch_does_not_have_is_refused_with_what_to_write(saved: S
 
 
 @pytest.mark.skipif(find_spec("flash_attn") is not None, reason="it is installed")
-def test_an_attention_that_is_not_installed_is_refused_with_what_to_take_out(saved: Saved) -> None:
+@pytest.mark.parametrize(("asked", "named"), [("flash_attention_2", "FlashAttention2"), ("quick", "quick")])
+def test_an_attention_that_is_not_there_is_refused_with_what_to_take_out(saved: Saved, asked: str, named: str) -> None:
     folder = saved("llama")
-    change(folder / "config.json", attn_implementation="flash_attention_2")
+    change(folder / "config.json", attn_implementation=asked)
     error = refusal(folder)
-    assert "config.json asks for" in error.what
+    assert f"config.json asks for {named}," in error.what
     assert "attn_implementation" in str(error.hint)
 
 

@@ -34,7 +34,7 @@ _NOT_COMPUTED = {
     "use_qalora": "a QALoRA adapter is added to GPTQ's weights alone",
 }
 _NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
-_NO_ATTENTION = re.compile(r"Flash ?Attention ?\d?|flash_attention_\d")
+_NO_ATTENTION = re.compile(r'(?<=attn_implementation=")[^"]+|Flash ?Attention ?\d?|flash_attention_\d')
 OPENING_ERRORS = (
     *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
