@@ -214,7 +214,7 @@ def test_certificates_that_are_none_are_one_line_that_names_the_variable(
     what: str, name: str, model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "certificates"
-    if what == "empty" and name == "SSL_CERT_DIR":
+    if what == "empty" and name != "REQUESTS_CA_BUNDLE":
         place.mkdir()
     elif what != "missing":
         place.write_text("no certificate" if what == "text" else "")

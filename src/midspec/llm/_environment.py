@@ -106,34 +106,29 @@ def _tls(file: str, bundle: str, folder: str) -> ssl.SSLContext:
     import httpx2
 
     for name, path in zip(_CERTIFICATE_FILES, (file, bundle), strict=True):
-        if path:
-            _check_file(name, path)
+        try:
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path, may_be_folder=name != _CERTIFICATE_FILES[0])
+        except FileNotFoundError:
+            raise ConfigError(f"there is no file {path}", where=name, hint=_hint(name)) from None
+        except OSError as error:  # `ssl.SSLError` is one
+            reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+            what = f"{path} holds no certificates that can be read ({reason})"
+            raise ConfigError(what, where=name, hint=_hint(name)) from None
     if folder and not file and not (Path(folder).is_dir() and any(Path(folder).iterdir())):
-        raise ConfigError(
-            f"{folder} is no folder of certificates", where=_CERTIFICATE_FOLDER, hint=_hint(_CERTIFICATE_FOLDER)
-        )
+        name = _CERTIFICATE_FOLDER
+        raise ConfigError(f"{folder} is no folder of certificates", where=name, hint=_hint(name))
     context = httpx2.create_ssl_context()
-    if bundle:  # as other tools of Python take it; the system's own stay
-        _load(context, bundle)
+    _load(context, bundle, may_be_folder=True)  # as other tools of Python take it; the system's own stay
     return context
 
 
-def _load(context: ssl.SSLContext, path: str) -> None:
-    if Path(path).is_dir():
+def _load(context: ssl.SSLContext, path: str, *, may_be_folder: bool) -> None:
+    if not path:
+        return
+    if may_be_folder and Path(path).is_dir():
         context.load_verify_locations(capath=path)
     else:
         context.load_verify_locations(cafile=path)
-
-
-def _check_file(name: str, path: str) -> None:
-    try:
-        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", where=name, hint=_hint(name)) from None
-    except OSError as error:  # `ssl.SSLError` is one
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        what = f"{path} holds no certificates that can be read ({reason})"
-        raise ConfigError(what, where=name, hint=_hint(name)) from None
 
 
 def _hint(name: str) -> str:

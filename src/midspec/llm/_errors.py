@@ -234,7 +234,7 @@ def read_error_status(
         return FailedGenerationError(f"{status}: {words}")
     if status < 500 and is_full(text):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
-    if has_schema and status in {500, 501} and is_about_schema(text):
+    if has_schema and status in {500, 501} and is_about_schema(text, is_refusal=False):
         return SchemaUnsupportedError(words, ("response_format",))
     if status >= 500 or is_passing(text):
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
@@ -287,7 +287,7 @@ def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[
         return CapFieldError(words, caps)
     if is_refused and (fields := _named(SAMPLING_FIELDS, text, sent)):
         return SamplingFieldError(words, fields)
-    if has_schema and is_about_schema(text):
+    if has_schema and is_about_schema(text, is_refusal=True):
         return SchemaUnsupportedError(words, ("response_format",))
     return None
 

@@ -31,8 +31,12 @@ _TOO_LONG = re.compile(
 )
 # Of requests that carry the schema of their reply: what is said of the field, of the schema, of what is made of it.
 _SCHEMA = re.compile(
-    r"response[_ ]format|output_(?:config|format)|structured[_ ]output|guided|grammar|schema|\btoo many states\b"
-    r"|additional_?properties|\$defs\b|\$ref\b|\bunknown name \\*[\"'](?:strict|schema|min_?items|max_?items)\b"
+    r"response[_ ]format|json[_ ]schema|output_(?:config|format)|structured[_ ]output|guided|grammar"
+    r"|\bschema (?:is )?too (?:complex|large|deep)|\btoo many states\b"
+)
+# What says so only in a refusal: a server that breaks down names its parts for other reasons too.
+_SCHEMA_REFUSED = re.compile(
+    r"schema|additional_?properties|\$defs\b|\$ref\b|\bunknown name \\*[\"'](?:strict|min_?items|max_?items)\b"
     r"|\bfailed to (?:initialize|create) samplers?\b|\bxgrammar|\boutlines\b|\bllguidance|\blm-format-enforcer"
 )
 # The status of a refusal that says of itself no more than that the request is refused.
@@ -78,9 +82,9 @@ def is_passing(words: str) -> bool:
     return _PASSING.search(words) is not None
 
 
-def is_about_schema(words: str) -> bool:
-    """Return whether a server's words are about the schema that a request carried."""
-    return _SCHEMA.search(words) is not None
+def is_about_schema(words: str, *, is_refusal: bool) -> bool:
+    """Return whether a server's words, of a refusal or a breakdown, are about the schema that a request carried."""
+    return _SCHEMA.search(words) is not None or (is_refusal and _SCHEMA_REFUSED.search(words) is not None)
 
 
 def is_models_fault(words: str) -> bool:
