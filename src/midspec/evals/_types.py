@@ -112,7 +112,7 @@ class TaskConfig(Strict):
     repeats: int = Field(default=1, ge=1)
     temperature: float = Field(default=0.0, ge=0.0)
     max_new_tokens: int = Field(default=512, ge=1)
-    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
 
 ConfigT = TypeVar("ConfigT", bound=TaskConfig)

@@ -68,7 +68,7 @@ class PreferenceConfig(Strict):
     system: str | None = None
     max_new_tokens: int = Field(default=64, ge=1)
     temperature: float = Field(default=0.0, ge=0.0)
-    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     option_format: str = "{option}"
     answer_format: str = "{option}"
     reason_format: str = "{option}"
