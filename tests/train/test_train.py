@@ -311,6 +311,22 @@ def test_too_few_updates_are_refused_before_anything_is_written(make_job: MakeJo
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_rows_beyond_the_switch_of_a_longrope_model_are_told(
+    make_job: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = make_job().architecture
+    assert plain is not None
+    half = int(plain["hidden_size"]) // int(plain["num_attention_heads"]) // 2
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * half, "long_factor": [2.0] * half}
+    for switch, is_told in ((8, True), (4096, False)):
+        rope["original_max_position_embeddings"] = switch
+        long = plain | {"rope_parameters": dict(rope), "original_max_position_embeddings": switch}
+        with caplog.at_level("WARNING", "midspec"):
+            trained(make_job(architecture=long), tmp_path / str(switch))
+        assert ("pieces of more than 8 tokens change the positions (longrope)" in caplog.text) is is_told
+        caplog.clear()
+
+
 def test_a_model_that_can_not_hold_the_rows_is_refused(make_job: MakeJob, tmp_path: Path) -> None:
     small = make_job().architecture
     assert small is not None

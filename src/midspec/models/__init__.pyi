@@ -39,6 +39,7 @@ from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
 from ._precision import hidden_size_of as hidden_size_of
 from ._precision import pick_dtype as pick_dtype
+from ._precision import rope_switch_in as rope_switch_in
 from ._precision import window_of as window_of
 from ._probes import Fork as Fork
 from ._probes import Kept as Kept

@@ -37,6 +37,7 @@ from midspec.models import (
     open_merged,
     opened_name,
     quiet,
+    rope_switch_in,
     set_template_defaults,
     tokenizer_of,
 )
@@ -139,6 +140,12 @@ def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], longest: 
             f"a piece of {longest} tokens is longer than the model's {reach} positions",
             where=where,
             hint="Lower recipe.row_tokens",
+        )
+    if (switch := rope_switch_in(model.config)) is not None and longest > switch:
+        note(
+            f"pieces of more than {switch:,} tokens change the positions (longrope) of all that is computed with them, "
+            f"so that the loss depends on micro_batch; row_tokens of {switch:,} avoids it",
+            where,
         )
 
 
