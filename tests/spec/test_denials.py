@@ -361,7 +361,7 @@ def test_a_heading_that_forbids_one_thing_denies_nothing_under_another_heading(
     assert over_of(f"# Desk\n\n## {outer}\n\n### {inner}\n\n{text}\n")[words] == words
 
 
-@pytest.mark.parametrize("outer", ["Prohibited content", "Refusals", "What Ada refuses", "Never", "Don'ts"])
+@pytest.mark.parametrize("outer", ["Prohibited content", "What Ada refuses", "Never", "Don'ts"])
 def test_a_heading_that_names_a_kind_denies_what_stands_under_its_subheadings(outer: str) -> None:
     said = over_of(f"# Desk\n\n## {outer}\n\n### Doors\n\n- Opening a door for a stranger.\n")
     assert said["Opening a door for a stranger."] == f"{outer}: Opening a door for a stranger."
@@ -427,3 +427,40 @@ def test_fields_in_bold_on_lines_of_their_own_are_clauses_of_their_own() -> None
 def test_a_name_in_bold_over_what_it_means_is_denied_by_its_name() -> None:
     text = "# Desk\n\n## DON'T\n\nThese:\n\n**Rush people**\nNever count the minutes aloud.\n"
     assert list(over_of(text).values())[-1] == "DON'T: These: **Rush people** Never count the minutes aloud."
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Do not lie or cheat",
+        "What Ada must never do or say",
+        "Never do any of these, ever",
+        "Do not discuss politics and religion",
+        "Not allowed or restricted",
+        "Prohibited and not allowed",
+        "Never permitted, never offered",
+    ],
+)
+def test_a_heading_that_denies_two_things_still_denies(title: str) -> None:
+    assert over_of(f"# Desk\n\n## {title}\n\n- Lend keys\n")["Lend keys"] == f"{title}: Lend keys"
+
+
+@pytest.mark.parametrize("item", ["Guess if not sure", "If not asked, talk", "Answer if no one asks"])
+def test_a_condition_that_is_negated_is_no_denial_of_the_item(item: str) -> None:
+    assert over_of(f"# Desk\n\n## Never\n\n- {item}\n")[item] == f"Never: {item}"
+
+
+@pytest.mark.parametrize("item", ["**Secrets** — Never share them.", "**Pressure** Do not push guests."])
+def test_an_order_behind_a_name_in_bold_is_the_items_own_denial(item: str) -> None:
+    assert over_of(f"# Desk\n\n## Never\n\n- {item}\n")[item] == item
+
+
+def test_items_that_deny_themselves_are_not_joined_under_what_denies_the_others() -> None:
+    items = ("Lend keys to any strangers.", "Do not lie to the guests.", "Never curse at the guests.")
+    text = "# Desk\n\nAda must never:\n\n" + "".join(f"- {item}\n" for item in items)
+    config = CorpusConfig(model_name="Ada", provider_name="Oak", n_documents=60)
+    texts = [document.text for document in make_corpus(parse_spec(text), config).documents]
+    assert sum("Lend keys to any strangers" in one for one in texts) > 5
+    for one in texts:
+        assert "Ada must never: Do not lie" not in one
+        assert "strangers; Do not lie" not in one

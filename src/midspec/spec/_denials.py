@@ -28,7 +28,7 @@ _MORE_NEGATIONS = (
 )
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
-    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|refusals|non-?goals?|out of scope|taboos?|no-?gos?"
+    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
     r"|off[ -]limits|hard (?:limit|line)s?|prohibit(?:ed|ions?)|forbidden|banned|disallowed|unacceptable"
     r"|anti-?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
     r"|vietat\w*|proibi\w*|запре\w*|NG)\b|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|금지|지 ?말"
@@ -37,7 +37,7 @@ _KINDS = (
 # are "Offer no reason" and "Cite sources not checked": "no" and "not" are the clause's own at its begin or behind
 # somebody and a verb.
 _AUXILIARIES = (
-    r"do|does|did|is|are|was|were|be|has|have|had|must|shall|should|will|would|can|could|may|might|need|ought|if|and|or"
+    r"do|does|did|is|are|was|were|be|has|have|had|must|shall|should|will|would|can|could|may|might|need|ought"
 )
 _OWN = re.compile(
     rf"\A\W*(?:no|not|non)\b(?!-)|\b(?:{_AUXILIARIES})[\s*_]+not\b|\A\W*(?:\w+ \w+|under|in|at|by|with|for) no\b(?!-)"
@@ -49,7 +49,11 @@ _OWN = re.compile(
 )
 # `**Pushy** — No sales talk.`: what is denied is the head; a sentence behind it, or words behind a dash, explain it.
 _HEAD = re.compile(r"\s*(?P<head>(?P<sign>\*\*|__)[^*_]+(?P=sign)|\*[^*]+\*)(?:\s*[—–-]\s+\S|\s+(?-i:[A-ZÀ-Þ]))")
-_ASIDE = re.compile(r"\([^()]*\)|\"[^\"]*\"|“[^”]*”|«[^»]*»|„[^“”]*[“”]|「[^」]*」")
+# `**Secrets** — Never share them.`: an order behind a word that names what it is about is the clause's own.
+_ORDER_BEHIND = re.compile(r"[\s—–-]*(?:never|do not|don[’']t|avoid)\s+\w", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"\([^()]{0,300}\)|\"[^\"]{0,300}\"|“[^“”]{0,300}”|«[^«»]{0,300}»|„[^„“”]{0,300}[“”]|「[^「」]{0,300}」"
+)
 # Behind one of these the negation is of another clause: "Give out data of guests that isn't public."
 _SUBORDINATES = re.compile(
     r"\b(?:that|which|who|whose|where|when|if|because|before|after|until|unless|while|although|dass|wenn|falls|weil|que|qui"
@@ -80,10 +84,12 @@ _AFFIRMS = re.compile(
     re.IGNORECASE,
 )
 # "Do's and Don'ts", "Good and bad habits": what stands under both is told apart there.
+_NO_DENIAL = r"(?<!\bnot )(?<!\bnever )(?<!\bno )(?<!n[’']t )"
+_AND = r"(?:\s+(?:and|or|vs\.?)\s+|\s*[&/,]\s*)"
+_GOOD = r"(?:good|right|allowed|acceptable|permitted|best|duties)"
 _NAMES_BOTH = re.compile(
-    r"\b(?:do(?:[’']?s)?|good|right|allowed|acceptable|permitted|best|duties)\b"
-    r"(?=[^.:]*(?:\band\b|\bor\b|\bvs\b|[&/,]))(?<!not )(?<!n[’']t )"
-    r"|(?:\band\b|\bor\b|\bvs\b|[&/,])[^.:]*\b(?:do[’']?s|good|right|allowed|acceptable|permitted|duties)\b",
+    rf"\bdo[’']?s{_AND}|{_AND}do[’']?s\b|\bdo{_AND}don[’']?t|\bdon[’']?ts?{_AND}do\b"
+    rf"|{_NO_DENIAL}\b{_GOOD}{_AND}(?!not\b|never\b|no\b)\w|\w{_AND}{_NO_DENIAL}{_GOOD}\b",
     re.IGNORECASE,
 )
 _WIDE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
@@ -113,9 +119,10 @@ def denies_itself(text: str) -> bool:
     something else.
     """
     head = _HEAD.match(text)
-    text = _ASIDE.sub("", head["head"] if head else text)
+    is_topic = head is not None and " " not in head["head"] and _ORDER_BEHIND.match(text, head.end("head")) is not None
+    text = _ASIDE.sub("", head["head"] if head is not None and not is_topic else text)
     found = _OWN.search(text)
-    if found is None or _SUBORDINATES.search(text, 0, found.start()):
+    if found is None or _SUBORDINATES.search(text, 0, found.end()):
         return False
     n_before = len(re.sub(r"n[’']t\Z", " not", text[: found.end()]).split()) - 1
     return _WIDE.search(text) is not None or n_before <= _MAX_WORDS_BEFORE_OWN

@@ -15,6 +15,7 @@ from midspec.spec import LEAD_ENDS, Over, denies_itself, is_denial, stand_over
 _MAX_LED_WORDS = 60
 _MAX_LEAD_IN = 3
 _SENTENCE_ENDS = re.compile(r"[.!?…:;。！？।॥؟۔：；][\"'”’»)\]*_`」』]*\Z")
+_STOP_WITHIN = re.compile(r"[.!?][\"'”’)\]*_]*\s+\S|[。！？].")
 _APART = ("code", "example")
 _CHECKBOX = re.compile(r"^\[[ xX]\]\s+")
 
@@ -111,9 +112,10 @@ class Quoter:
         clauses = self._clauses
         if clauses[items[0]].kind in _APART:
             return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
-        texts = [self._with_list(_CHECKBOX.sub("", clauses[item].text), item) for item in items]
         # What is denied is one sentence: after a full stop the next would be an order.
         is_denied = is_denial(clauses[lead].text) or bool(self._over[lead].denial)
+        items = self._in_one_sentence(items) if is_denied else items
+        texts = [self._with_list(_CHECKBOX.sub("", clauses[item].text), item) for item in items]
         if (all(_is_sentence(text) for text in texts) and not is_denied) or len(texts) == 1:
             body = " ".join(self._ended(text) for text in texts)
         else:
@@ -122,6 +124,14 @@ class Quoter:
         begin = words if words.rstrip("*_ ").endswith(LEAD_ENDS) else f"{words.rstrip(' .')}:"
         within = [inner for item in items for inner in self._within(item)]
         return self._denied(lead, Quote(f"{begin} {body}", (lead, *items, *within)))
+
+    def _in_one_sentence(self, items: list[int]) -> list[int]:
+        """Return the first of denied items that can stand in one: none of several sentences, or denied by itself."""
+        for index, item in enumerate(items):
+            text = self._clauses[item].text
+            if denies_itself(text) or _STOP_WITHIN.search(text):
+                return items[: max(1, index)]
+        return items
 
     def _with_list(self, text: str, position: int) -> str:
         """Return an item with the list within it, if it leads to one."""
