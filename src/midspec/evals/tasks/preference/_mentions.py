@@ -40,7 +40,7 @@ _LINE_MARKS = re.compile(
     re.MULTILINE,
 )
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
-_ARROW = re.compile(r"\s*[-=]+>\s*|\s*[\u2192\u21d2\u27a1]\ufe0f?\s*")
+_ARROW = re.compile(r"[ \t]{0,20}(?<![-=])[-=]{1,10}>[ \t]{0,20}|\s*[\u2192\u21d2\u27a1]\ufe0f?\s*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\u301d-\u301f\u300a\u300b]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
@@ -87,6 +87,11 @@ _LATTER_ALONE = re.compile(_ALONE.format("second", "(?:2|two)"), re.MULTILINE)
 _OTHER = re.compile(r"\bthe other(?: (?:one|option|choice)\b|(?=\s*(?:[.,;!]|$)))", re.MULTILINE)
 
 
+# "No doubt" does not say no.
+_NO_ANSWER = (
+    r"(?! (?:doubt|preference|matter|idea|problem|question|longer|one|wonder|strong|particular|clear|real|personal"
+    r"|opinion|feelings?|reason|need)\b)"
+)
 _DENIALS = frozenset(("no", "not", "nein", "non", "nao", "nie", "\u043d\u0435\u0442"))
 
 
@@ -212,8 +217,8 @@ def _whole(name: str) -> re.Pattern[str]:
     forms = ["-?".join(r"\.?" if letter == "." else re.escape(letter) for letter in part) for part in parts]
     pattern = r"[\s-]*".join(forms) if any(map(str.isalnum, "".join(parts))) else re.escape(name)
     begin = "" if re.match(f"[{_UNSPACED}]", name) else r"(?<!\w)"
-    if name in _DENIALS:  # "no doubt" does not say no
-        pattern += r"(?!\s+\w)"
+    if name in _DENIALS:
+        pattern += _NO_ANSWER
     end = (
         ""
         if re.search(f"[{_UNSPACED}]$", name)
@@ -292,7 +297,7 @@ def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter:
         words = [word for word in _WORD.findall(run) if word not in _FILLERS or word in own]
         if not any(_stem(word) in stems or _UNSPACED_RUN.search(word) for word in words):
             return run
-        if run in _DENIALS and re.match(r"\s+\w", text[found.end() :]):
+        if run in _DENIALS and not re.match(_NO_ANSWER, text[found.end() :]):
             return run
         is_common = len(words) == 1 and words[0] in _COMMON | _FILLERS
         # "A well-fed horse" is not the one that was "bought well schooled".
@@ -317,13 +322,23 @@ def _mark_labels(text: str, labels: tuple[str, str], options: tuple[str, str]) -
     kept = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names if name.strip()), re.I)
     pieces, at = [], 0
     for found in kept.finditer(text):
-        # "A coffee": an article.
+        # "A coffee, please" where A is the other: an article.
         before = text[at : found.start()]
         article = re.search(r"(?<!\w)[AIai]\s+$", before)
-        cut = article.start() if article is not None and article[0].strip() in labels else len(before)
+        is_article = article is not None and _is_article(article[0].strip(), found[0], text, labels, options)
+        cut = article.start() if article is not None and is_article else len(before)
         pieces += [_labelled(before[:cut], labels), before[cut:], found[0]]
         at = found.end()
     return "".join([*pieces, _labelled(text[at:], labels)])
+
+
+def _is_article(word: str, name: str, text: str, labels: tuple[str, str], options: tuple[str, str]) -> bool:
+    """Return whether a letter before a name is no label: it stands for the other option, and none other is there."""
+    if word not in labels:
+        return False
+    side = labels.index(word)
+    is_of_other = name.lower() in options[1 - side].lower() and name.lower() not in options[side].lower()
+    return is_of_other and re.search(rf"(?<!\w){re.escape(labels[1 - side])}(?!\w)", text) is None
 
 
 def _bare(option: str) -> str:

@@ -59,8 +59,10 @@ DENIED_AFTER = re.compile(
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
     r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
-    r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,12}?(?:\u307e\u305b\u3093|\u306a\u3044|\u5acc\u3044|\u82e6\u624b)"
-    r"|^\"?(?:\uc740|\ub294|\uc744|\ub97c|\uc774|\uac00)?\s*[^.,]{0,10}?(?:\uc9c0 ?\uc54a|\uc2eb|\ubcc4\ub85c)"
+    r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,8}?(?:\u9078\u3073\u307e\u305b|\u9078\u3070\u306a\u3044(?!\u7406\u7531)|\u597d\u304d(?:\u3067\u306f|\u3058\u3083)"
+    r"|\u98f2\u307f\u307e\u305b|\u98f2\u307e\u306a\u3044|\u8981\u308a\u307e\u305b|\u3044\u3089\u306a\u3044|\u5acc\u3044|\u82e6\u624b)"
+    r"|^\"?(?:\uc740|\ub294|\uc744|\ub97c|\uc774|\uac00)?\s*(?:\ubcc4\ub85c|\uc2eb|"
+    r"(?:\uc88b\uc544\ud558|\uc120\ud0dd\ud558|\uace0\ub974|\ub9c8\uc2dc|\uc6d0\ud558)\uc9c0 ?\uc54a)"
 )
 EQUAL = re.compile(rf"{M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{M}")
 CONCEDED = re.compile(
@@ -149,18 +151,26 @@ GOES_BACK = re.compile(
 )
 # "X when it is cold, otherwise Y", "X if I stay and Y if I go": each has its own case.
 EACH_ITS_CASE = re.compile(
-    rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]*?(?:\botherwise|\belse|\bbut|\band|,)[^{SIDES}]*{M}"
+    rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]{{0,120}}(?:\b(?:otherwise|else)\b[^{SIDES}]{{0,40}}{M}"
+    rf"|{M}\"?,? (?:if|when|whenever|unless)\b)"
 )
 # "X has more Y than Z" weighs things, and chooses none.
 FACT = re.compile(
     rf"^\W*(?:an?\s+|the\s+)?{M}\s+(?:has|have|had|contains?|costs?|weighs?|lasts?|holds?|came|grew|arrived|appeared"
-    r"|(?:was|were) (?:invented|born|made|introduced|built))\b.*\bthan\b"
+    rf"|(?:was|were) (?:invented|born|made|introduced|built))\b[^{SIDES}]*\bthan\b[^{SIDES}]*{M}[^{SIDES},;]*$"
 )
-NOT_AS = re.compile(rf"{M}[^{SIDES}]*(?:\b(?:not|never)|n't) (?:\w+ )?as \w+ as [^{SIDES}]*{M}")
+# Of what is praised: "X is not as nice as Y" says it for Y, and "not as bitter as" says nothing.
+NOT_AS = re.compile(
+    rf"^\W*(?:an?\s+|the\s+)?{M}[^{SIDES}]{{0,60}}(?:\b(?:not|never)|n't) (?:\w+ )?as "
+    rf"(?:good|nice|tasty|fine|appealing|attractive|enjoyable|pleasant|lovely|great|satisfying)"
+    rf" as [^{SIDES}]{{0,30}}{M}\W*$"
+)
 # Whom the speaker names by what they are to him.
 KIN = re.compile(
-    r"\bmy (?:\w+ )?(?:friends?|wife|husband|partner|mother|father|mom|dad|parents?|brothers?|sisters?|son|daughter"
-    r"|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|makers?)\b"
+    r"(?<!\bas )(?<!\bto )\bmy (?:\w+ )?(?:friends?|wife|husband|partner|mother|father|mom|dad|parents?|brothers?"
+    r"|sisters?|son|daughter|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|makers?)"
+    r"(?= (?:(?:would|will|might|may|always|usually|often|probably|definitely|really|never|all|both) )*"
+    r"(?:choose|choos|pick|prefer|like|love|want|take|drink|eat|say|think|recommend|enjoy|go|swear|vote|buy|have|has)\w*\b)"
 )
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
