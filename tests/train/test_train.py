@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import shutil
 import warnings
@@ -175,7 +177,32 @@ def test_a_damaged_half_way_checkpoint_is_told_and_the_same_job_begins_anew(
     assert seen == [1, 2, 3]
     (told,) = (record.getMessage() for record in caplog.records if record.name.startswith("midspec"))
     assert told.startswith(f"{checkpoint}: the half-way checkpoint is damaged (")
-    assert told.endswith("was removed: training begins anew")
+    assert told.endswith(f"and is {checkpoint.name}.damaged now: training begins anew")
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
+def test_a_half_way_checkpoint_that_can_not_be_read_now_stays_and_is_gone_on_from(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    job = make_job(execution={"save_every_updates": 2}, recipe={"n_updates": 3})
+    with pytest.raises(StopError):
+        trained(job, tmp_path / "out", on_progress=stop_after(3))
+    opened = Path.open
+
+    def faulty(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == name:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(CheckpointError, match="half-way checkpoint can't be read"):
+        patched.setattr(Path, "open", faulty)
+        if name.endswith("json"):
+            patched.setattr(Path, "read_bytes", faulty)
+        trained(job, tmp_path / "out")
+    seen: list[int] = []
+    trained(job, tmp_path / "out", on_progress=lambda progress: seen.append(progress.update))
+    assert seen == [3]
 
 
 def test_behind_a_damaged_checkpoint_an_older_whole_one_is_gone_on_from(
