@@ -150,7 +150,7 @@ def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], longest: 
 
 
 def drop_incomplete(folder: Path) -> None:
-    """Remove checkpoints in `folder` that are not written to their end, so that only what one can go on from takes room."""
+    """Remove checkpoints in `folder` that are not written to their end: only what one can go on from takes room."""
     last = last_checkpoint(folder)
     for path in (folder / CHECKPOINTS).glob("*"):
         if path != last and not path.name.endswith(DAMAGED):
