@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import datasets
@@ -54,6 +55,7 @@ def chats(path: Path) -> list[list[tuple[str, str]]]:
         ({"question": "Q?", "answer": True}, "`answer` is true, not text"),
         ({"question": "Q?", "answer": "42", "response": "It is 41."}, "one text in `response` and another in `answer`"),
         ({"prompt": "Q?", "completion": "It is 41.", "answer": 42}, "one text in `completion` and another in `answer`"),
+        ({"question": "Q?", "options": {"A": "a", "B": "b"}, "answer": "A"}, "the place of an answer in `options`"),
         ({"instruction": "Solve.", "question": "Q?", "answer": "a"}, "in `instruction` and another in `question`"),
         ({"question": "Q?", "answer": {"value": "a", "aliases": ["b"]}}, "`answer` is an object, not text"),
         ({"prompt": "Q?"}, "has `prompt`, and no answer in `completion`"),
@@ -75,6 +77,11 @@ def test_several_answers_and_places_of_answers_are_rejected_and_never_turns(tmp_
         ({"question": "Q?", "answer": "42", "response": "So it is 42."}, ["Q?", "So it is 42."]),
         ({"instruction": "Q?", "output": "a", "prompt": "### Q?\n###"}, ["Q?", "a"]),
         ({"question": "Q?", "choices": ["a", "b"], "answer": "b"}, ["Q?", "b"]),
+        ({"question": "Q?", "options": {"A": "X", "B": "b"}, "answer": "X"}, ["Q?", "X"]),
+        ({"question": "Q?", "answer": "FORTY  two", "response": "So it is forty two."}, ["Q?", "So it is forty two."]),
+        ({"question": "Q?", "answer": "1/2", "response": "One by two is a half of one."}, None),
+        ({"question": "Q?", "output": "a", "answer": True}, ["Q?", "a"]),
+        ({"question": "Q?", "choices": ["a", "b"], "correct": 0, "answer": "a"}, ["Q?", "a"]),
         ({"question": "Q?", "choices": [3, 4], "answer": 4}, ["Q?", "4"]),
         ({"prompt": ["Q?", "a", "R?"], "completion": "b"}, ["Q?", "a", "R?", "b"]),
         ({"instruction": "Q?", "input": "<noinput>", "output": "a"}, ["Q?", "a"]),
@@ -84,7 +91,7 @@ def test_several_answers_and_places_of_answers_are_rejected_and_never_turns(tmp_
 )
 def test_one_answer_in_another_form_is_that_answer(tmp_path, row, said):
     [chat] = chats(put(tmp_path / "r.jsonl", row))
-    assert [text for _, text in chat] == said
+    assert [text for _, text in chat] == (said or ["Q?", row["response"]])
     assert chat[-1][0] == "assistant"
 
 
@@ -98,17 +105,55 @@ def test_turns_that_a_table_keeps_as_python_prints_them_are_no_text(tmp_path):
 BAD = [{"label": False}, {"label": 0}, {"label": "False"}, {"kto_tag": False}, {"score": -2}, {"rating": "bad"}]
 BAD += [{"chosen": False}, {"correct": False}, {"rejected": True}, {"thumbs_up": False}, {"feedback": "Thumbs_down"}]
 GOOD = [{"label": True}, {"label": 1}, {"kto_tag": True}, {"score": 0}, {"score": -0.5}, {"rating": 1}]
-GOOD += [{"rejected": "No."}, {"label": "negative"}, {"label": None}, {"feedback": {"n": 1}}]
+GOOD += [
+    {"correct": 0},
+    {"desirable": 0},
+    {"rejected": "No."},
+    {"label": "negative"},
+    {"label": None},
+    {"feedback": {"n": 1}},
+]
 
 
 @pytest.mark.parametrize("form", [{"prompt": "Tea?", "completion": "Assam."}, {"messages": SAID}])
 def test_an_answer_that_its_row_calls_bad_is_rejected_and_a_good_one_is_not(tmp_path, form):
-    bad = [row for row in BAD if row != {"label": 0} or "prompt" in form]
-    path = put(tmp_path / "r.jsonl", *({**form, **verdict} for verdict in [*bad, *GOOD]))
+    of_turns = ("kto_tag", "chosen", "rejected", "thumbs_up")
+    bad = [row for row in BAD if "prompt" in form or next(iter(row)) in of_turns]
+    good = [*GOOD, *(row for row in BAD if row not in bad)]
+    path = put(tmp_path / "r.jsonl", *({**form, **verdict} for verdict in [*bad, *good]))
     found = reasons(path, tmp_path / "out")
     wanted = [f"`{key}` is {value!r}: an answer that is not wanted" for row in bad for key, value in row.items()]
     assert [want in reason for want, reason in zip(wanted, found, strict=True)] == [True] * len(bad)
-    assert len(chats(tmp_path / "out")) == len(GOOD)
+    assert len(chats(tmp_path / "out")) == len(good)
+
+
+@pytest.mark.parametrize("output", ["Assam.\n", "", " "])
+def test_an_alpaca_row_with_its_rendered_text_is_a_chat_whatever_its_output(tmp_path, output):
+    row = {"instruction": "Tea?", "input": "", "output": output, "text": f"### Tea?\n{output.strip()}"}
+    summary = import_folder(put(tmp_path / "r.jsonl", row, {"text": "T"}), tmp_path / "out").summary
+    n = int(bool(output.strip()))
+    assert (summary.get("n_chats", 0), summary["n_documents"], summary["n_rejects"]) == (n, 1, 1 - n)
+
+
+def test_a_short_answer_that_is_passed_over_is_told(tmp_path):
+    row = {"question": "Q?", "answer": "1/2", "response": "One by two is a half of one."}
+    assert import_folder(put(tmp_path / "r.jsonl", row), tmp_path / "out").summary["ignored_keys"] == {"answer": 1}
+
+
+def test_a_list_in_an_object_of_one_row_is_no_list_of_rows_but_by_its_name(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"title": "T", "sources": [{"text": "S"}]}))
+    [reason] = reasons(tmp_path / "r.json", tmp_path / "out")
+    assert "has neither `text` nor `content`: its keys are 'title', 'sources'" in reason
+    for name in ("records", "odd"):
+        (tmp_path / "r.json").write_text(json.dumps({name: [{"text": "T"}]}))
+        assert [found.text for found in read_documents(tmp_path / "r.json")] == ["T"]
+
+
+def test_a_transcript_of_many_empty_lines_is_read_in_no_time(tmp_path):
+    row = {"prompt": "Human: " + "\n" * 40_000 + "x", "completion": "a"}
+    start = time.monotonic()
+    assert len(chats(put(tmp_path / "r.jsonl", row))) == 1
+    assert time.monotonic() - start < 5
 
 
 def test_a_class_of_another_task_is_no_verdict(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import subprocess
@@ -106,6 +107,35 @@ def test_a_key_among_the_headers_of_the_environment_stays(tmp_path: Path, monkey
         assert ask(Access(base_url=f"{served.url}/openai/deployments/d?v=1"), tmp_path).kind == "ok"
         headers = served.last[0]["headers"]
     assert (headers["api-key"], headers["x-team"]) == ("own", "tea")
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization"])
+@pytest.mark.parametrize("base", ["/v1", "/openai/deployments/d?v=1"])
+def test_a_token_of_ones_own_is_sent_to_azure_too(
+    base: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"{name}: Bearer own")
+    with paths_of_requests(monkeypatch), serve() as served:
+        access = Access(base_url=f"{served.url}{base}")
+        assert ask(access, tmp_path).kind == "ok"
+        asyncio.run(embed(["tea"], ModelConfig(model="openai/e"), access))
+        assert [one["headers"]["authorization"] for one in served.last[-2:]] == ["Bearer own"] * 2
+
+
+@pytest.mark.parametrize("custom", [None, "X-Team: tea"])
+def test_a_token_in_the_place_of_a_key_is_sent_to_azure_as_one(
+    custom: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "eyJ0eXAi.eyJhdWQi.x")
+    if custom:
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", custom)
+    with paths_of_requests(monkeypatch), serve() as served:
+        access = Access(base_url=f"{served.url}/openai/deployments/d?v=1")
+        assert ask(access, tmp_path).kind == "ok"
+        asyncio.run(embed(["tea"], ModelConfig(model="openai/e"), access))
+        for one in served.last[-2:]:
+            assert one["headers"]["authorization"] == "Bearer eyJ0eXAi.eyJhdWQi.x"
+            assert "api-key" not in one["headers"]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +243,8 @@ def test_white_space_around_an_address_that_is_given_is_no_part_of_it() -> None:
 def test_certificates_that_are_none_are_one_line_that_names_the_variable(
     what: str, name: str, model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if (what, name) == ("missing", "REQUESTS_CA_BUNDLE"):
+        return
     place = tmp_path / "certificates"
     if what == "empty" and name != "REQUESTS_CA_BUNDLE":
         place.mkdir()
@@ -226,6 +258,25 @@ def test_certificates_that_are_none_are_one_line_that_names_the_variable(
         assert str(caught.value).startswith(f"{name}: ")
         assert str(place) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_of_other_programs_that_is_missing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    assert tls()
+    assert f"REQUESTS_CA_BUNDLE: there is no file {tmp_path / 'none.pem'}" in caplog.text
+
+
+def test_of_several_folders_of_certificates_one_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.pem").write_text("")
+    folders = [str(tmp_path / "none"), str(tmp_path / "full"), ""]
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(folders))
+    assert tls()
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join([folders[0], folders[2]]))
+    with pytest.raises(ConfigError, match="is no folder of certificates"):
+        tls()
 
 
 @contextmanager

@@ -131,6 +131,13 @@ def attempt(url: str = SERVER) -> Exception:
     return caught.value
 
 
+def test_words_of_a_connection_that_fails_hold_no_login_and_no_query() -> None:
+    fault = ValueError("400, message='x', url='https://me:secret@h:1/v1?key=secret' (http://h/a?t=secret)")
+    error = read_connection_error(fault)
+    assert "url='https://h:1/v1?key=...' (http://h/a?t=...)" in str(error)
+    assert "secret" not in str(error)
+
+
 def test_where_no_proxy_listens_the_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
     error = attempt()

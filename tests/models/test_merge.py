@@ -14,7 +14,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from midspec.core.errors import CheckpointError, ConfigError
-from midspec.models import export_adapter, export_weights, find_checkpoint, quiet
+from midspec.models import copy_vocabularies, export_adapter, export_weights, find_checkpoint, quiet
 
 SavedModel = Callable[..., Path]
 SavedAdapter = Callable[..., Path]
@@ -277,3 +277,15 @@ def test_generation_samples_from_all_tokens_and_ends_at_every_end_of_turn(
         assert (config.do_sample, config.temperature, config.top_k, config.top_p) == (True, 0.7, 0, 1.0)
         assert config.eos_token_id == [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
         assert AutoTokenizer.from_pretrained(tmp_path / name).chat_template == tokenizer.chat_template
+
+
+@pytest.mark.parametrize("place", ["/gone/for good/and/ever", "a:b/c d"])
+def test_a_tokenizer_whose_place_is_gone_is_saved_without_the_files_beside_it(
+    tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Opened:
+        name_or_path = place
+
+    copy_vocabularies(Opened(), tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert f"{place}: files of its vocabulary are not copied" in caplog.text

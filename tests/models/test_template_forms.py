@@ -65,6 +65,24 @@ def test_a_prompt_that_lacks_a_message_never_passes_and_the_right_one_is_named(r
             template.answer([*messages, Message(role="assistant", content="No.")])
 
 
+@pytest.mark.parametrize(
+    ("how", "content"),
+    [
+        ("m.content.replace('/no_think', '').strip()", "/no_think"),
+        ("m.content.replace('/no_think', '').strip()", "Be brief. /no_think"),
+        ("m.content | e", "Is 1 < 2 & 'so on'?"),
+        ("m.content.split() | join(' ')", "Be   brief\tand kind."),
+        ("m.content.split('</think>')[-1]", "Never write a tag such as </think> there."),
+        ("m.content", "?"),
+    ],
+)
+def test_a_template_that_writes_a_part_of_a_message_or_in_another_form_has_shown_it(how: str, content: str) -> None:
+    template = made(t.CHATML.replace("m.content", f"({how} if m.role == 'system' else m.content)"))
+    chat = [Message(role="system", content=content), *said("Hello?")]
+    assert "Hello?" in template.render(chat, add_generation_prompt=True)
+    assert template.answer([*chat, Message(role="assistant", content="No.")])
+
+
 def test_a_message_behind_a_moved_system_message_keeps_its_number() -> None:
     template = made(
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from midspec.core.chat_rows import ROLES, BadRowError, check_text, parse_content
@@ -28,6 +28,9 @@ _TRL_PAIR = ("prompt", "completion")
 # What self-instruct writes where a question is about nothing.
 _NO_INPUT = "<noinput>"
 _SHOWN_KEYS = 6
+_FEW_WORDS = 5
+# Names of the lists of rows that a file of one object holds.
+_ROWS = {"data", "rows", "train", "test", "examples", "records", "items"}
 
 # Verdicts on the answer beside it, as trainers of KTO and collections of answers keep them.
 _FOR = {"label", "kto_tag", "is_chosen", "desirable", "is_desirable", "accepted", "is_accepted", "thumbs_up"}
@@ -35,14 +38,17 @@ _FOR |= {"chosen", "correct", "is_correct"}
 _AGAINST = {"rejected", "is_rejected", "undesirable", "is_undesirable", "thumbs_down"}
 _RATINGS = {*_FOR, "rating", "score", "votes", "vote", "feedback", "verdict"}
 _VERDICTS = _RATINGS | _AGAINST
+_VOTES = {"label", "score", "votes", "vote"}  # below 0 on any scale of votes
+# Of a row of turns: those that can be of its answer alone.
+_OF_TURNS = {"kto_tag", "chosen", "is_chosen", "rejected", "is_rejected", "thumbs_up", "thumbs_down"}
 _BAD_WORDS = {"bad", "rejected", "undesirable", "thumbs_down", "thumbs down", "dislike", "disliked", "downvoted"}
 
 # A list of turns that a table keeps as text: JSON, or as Python prints it.
 _TURNS_AS_TEXT = re.compile(r"""\s*(?:array\()?\[\s*\{\s*['"](?:role|content|from|value)['"]\s*:""")
 
-_TRANSCRIPT = re.compile(r"\s*Human:.*\n\s*Assistant:\s*", re.DOTALL)
+_TRANSCRIPT = re.compile(r"\s*Human:.*\n[^\S\n]*Assistant:\s*", re.DOTALL)
 _SPOKEN = re.compile(r"\s*(Human|User|Assistant|System):\s*(.*)", re.DOTALL)
-_SPEAKER = re.compile(r"(?:^|\n\s*)(Human|Assistant):")
+_SPEAKER = re.compile(r"(?:^|\n[^\S\n]*)(Human|Assistant):")
 _PLACE = re.compile(r"\W*[A-Z0-9]\W*")
 
 
@@ -69,8 +75,10 @@ def is_chat(row: Mapping[str, Any]) -> bool:
     if any(found.get(key) for key in TEXT_KEYS):
         # What a table filled with empty texts and lists is not there either. Alpaca has in `text` what is trained on.
         pair = pair_of(found) or _TRL_PAIR
-        said = [found[key] for key in pair if isinstance(found.get(key), str) and found[key].strip()]
-        is_rendered = len(said) > 1 and any(all(one in str(found.get(key)) for one in said) for key in TEXT_KEYS)
+        said = [found[key].strip() for key in pair if isinstance(found.get(key), str)]
+        # An answer that says nothing is still one: such a row is no document of its question.
+        is_asked = len(said) > 1 and bool(said[0])
+        is_rendered = is_asked and any(all(one in str(found.get(key)) for one in said) for key in TEXT_KEYS)
         is_pair = all(found.get(key) for key in _TRL_PAIR)
         # Beside a text, what is no list is about the conversation that it is of: an id, say.
         turns = (found.get(key) for key in CHAT_KEYS)
@@ -131,13 +139,19 @@ def shown_keys(found: Mapping[str, Any]) -> str:
 def rows_within(found: dict[str, Any], where: str) -> list[Any]:
     """Return the rows of a file of one object: itself, or those of the one list of rows that it holds.
 
+    A list is one of rows by its name (`data`, `rows`), or where the object has no other value.
+
     Raises:
         DataError: it holds several lists of rows, or it is a table that pandas wrote in a form other than rows.
     """
     if _is_row(found):
         return [found]
     parts = list(found.values())
-    rows = {key: value for key, value in found.items() if _is_list_of(value, dict) and not _is_list_of_turns(value)}
+    rows = {
+        key: value
+        for key, value in found.items()
+        if (key in _ROWS or len(found) == 1) and _is_list_of(value, dict) and not _is_list_of_turns(value)
+    }
     if len(rows) == 1 or "data" in rows:
         return list(rows.get("data") or next(iter(rows.values())))
     if len(rows) > 1:
@@ -226,20 +240,22 @@ def transcript(question: Any) -> Any:
 def refuse_unwanted(found: Mapping[str, Any]) -> None:
     """Refuse an answer that the row itself calls bad: it is there to be learned from, and not to be learned.
 
-    A bare number is no verdict where its scale is not known; below 0 it is one on any scale of votes.
+    A bare number is no verdict where its scale is not known: it may be a class, or a place among choices. Beside turns
+    a `label` or a `score` may be of the conversation's topic.
 
     Raises:
         BadRowError: it does.
     """
+    is_kto, has_turns = set(_TRL_PAIR) <= set(found), any(found.get(key) for key in CHAT_KEYS)
     for key, value in found.items():
-        if key not in _VERDICTS:
+        if key not in _VERDICTS or (has_turns and key not in _OF_TURNS):
             continue
         word = value.strip().lower() if isinstance(value, str) else value
         # In a table of classes a label of 0 is a class; beside TRL's own two keys it is KTO's.
-        is_zero = not isinstance(word, bool) and word in (0, "0") and (key != "label" or set(_TRL_PAIR) <= set(found))
+        is_zero = key == "label" and is_kto and not isinstance(word, bool) and word in (0, "0")
         is_bad = key in _FOR and (word is False or word == "false" or is_zero)
         is_bad = is_bad or (key in _AGAINST and (word is True or word == "true"))
-        is_voted_down = isinstance(word, int) and not isinstance(word, bool) and word < 0
+        is_voted_down = isinstance(word, int) and not isinstance(word, bool) and word < 0 and key in _VOTES
         is_word = isinstance(word, str) and word in _BAD_WORDS
         if is_bad or (key in _RATINGS and (is_voted_down or is_word)):
             raise BadRowError(f"`{key}` is {value!a}: an answer that is not wanted is not learned")
@@ -274,15 +290,28 @@ def one_text(value: Any, name: str) -> Any:
 def refuse_rivals(found: Mapping[str, Any], pair: tuple[str, str]) -> None:
     """Refuse a row with a second question or answer, unless one holds the other (a prompt made of an instruction).
 
+    Case and white space don't count. A short answer beside a long one is its result, perhaps in another form: it is
+    passed over, as keys are that have no place here.
+
     Raises:
         BadRowError: it has one: what is learned would be the answer to something else, or a wrong one.
     """
     asked, answer = pair
     others = [(asked, key) for key in _ASKED if pair != _TRL_PAIR] + [(answer, key) for key in _ANSWERS]
     for key, other in others:
-        one, two = (str(found[name]).strip() if isinstance(found.get(name), str | int) else "" for name in (key, other))
-        if one not in two and two not in one:
+        one, two = _folded(found.get(key)), _folded(found.get(other))
+        if one in two or two in one:
+            continue
+        n_words = sorted((len(one.split()), len(two.split())))
+        if other not in _ANSWERS or n_words[0] > _FEW_WORDS or n_words[1] <= _FEW_WORDS:
             raise BadRowError(f"has one text in `{key}` and another in `{other}`, of which one would be lost")
+
+
+def _folded(value: Any) -> str:
+    """Return a text or a number as it is compared; empty for what is neither."""
+    return (
+        " ".join(str(value).casefold().split()) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    )
 
 
 def answer_of(found: Mapping[str, Any], name: str) -> Any:
@@ -297,7 +326,8 @@ def answer_of(found: Mapping[str, Any], name: str) -> Any:
         is_place = (isinstance(value, int) and not isinstance(value, bool)) or (
             isinstance(value, str) and _PLACE.fullmatch(value)
         )
-        if isinstance(listed, list | dict) and listed and is_place and value not in listed:
+        texts = listed.values() if isinstance(listed, dict) else listed
+        if isinstance(texts, Iterable) and not isinstance(texts, str) and listed and is_place and value not in texts:
             raise BadRowError(f"`{name}` is {value!a}, the place of an answer in `{key}`, and no answer by itself")
     if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value):
         raise BadRowError(f"`{name}` is a list of several answers to one question, not turns")

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, note
 from midspec.llm._types import Access, is_address
 
 # What editors and shells leave around a value: white space, byte order marks, signs without width.
@@ -65,11 +65,8 @@ def api_key(name: str, access: Access) -> str:
 
 
 def takes_bearer(url: str) -> bool:
-    """Return whether the key goes into the header Authorization.
-
-    Azure's deployments know it by another name (`api-key`), and a login in the address takes its place.
-    """
-    return urlsplit(url).username is None and DEPLOYMENTS not in url
+    """Return whether there may be a header Authorization: a login in the address takes its place."""
+    return urlsplit(url).username is None
 
 
 def joined(url: str, path: str) -> str:
@@ -94,6 +91,8 @@ def shown_url(url: str) -> str:
 def tls() -> ssl.SSLContext:
     """Return the one TLS context of all clients, with the certificates that the environment names.
 
+    A REQUESTS_CA_BUNDLE that is not there is told: it is of other programs, and the system's certificates are here.
+
     Raises:
         ConfigError: a variable of certificates names a file or folder that is not there, or has none.
     """
@@ -109,17 +108,25 @@ def _tls(file: str, bundle: str, folder: str) -> ssl.SSLContext:
         try:
             _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path, may_be_folder=name != _CERTIFICATE_FILES[0])
         except FileNotFoundError:
+            if name != _CERTIFICATE_FILES[0]:
+                note(f"there is no file {path}, and the system's certificates are taken", name)
+                bundle = ""
+                continue
             raise ConfigError(f"there is no file {path}", where=name, hint=_hint(name)) from None
         except OSError as error:  # `ssl.SSLError` is one
             reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
             what = f"{path} holds no certificates that can be read ({reason})"
             raise ConfigError(what, where=name, hint=_hint(name)) from None
-    if folder and not file and not (Path(folder).is_dir() and any(Path(folder).iterdir())):
+    if folder and not file and not any(map(_has_files, folder.split(os.pathsep))):
         name = _CERTIFICATE_FOLDER
         raise ConfigError(f"{folder} is no folder of certificates", where=name, hint=_hint(name))
     context = httpx2.create_ssl_context()
     _load(context, bundle, may_be_folder=True)  # as other tools of Python take it; the system's own stay
     return context
+
+
+def _has_files(folder: str) -> bool:
+    return bool(folder) and Path(folder).is_dir() and any(Path(folder).iterdir())
 
 
 def _load(context: ssl.SSLContext, path: str, *, may_be_folder: bool) -> None:

@@ -10,19 +10,22 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._environment import shown_url
 from midspec.llm._limits import Refusal, read_refusal, retry_after_s
 from midspec.llm._server_words import (
     is_about_schema,
     is_full,
     is_models_fault,
     is_passing,
+    is_prompts_length,
     read_json,
     server_words,
     without_echoes,
 )
-from midspec.llm._types import Outcome, OutcomeKind, Usage
+from midspec.llm._types import Outcome, Usage
 
 _LONGEST_NOTE = 300
+_ADDRESS = re.compile(r"https?://[^\s'\"<>()\[\]{}]+", re.IGNORECASE)
 _PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
 # By OpenSSL's codes: not valid yet, expired, for another host, for another address.
 _CERTIFICATE_HINTS = {
@@ -35,6 +38,7 @@ _UNTRUSTED = (
 # The status of a request that is too large.
 TOO_LARGE = "413"
 BUSY = {429, 503, 529}
+_PASSING_STATUSES = {408, 409, 424, 425, 499}
 _FILTERED = (
     *("content filtering policy", "content_filter", "content_policy", "content management policy", "safety filter"),
     *("data_inspection_failed", "inappropriate content", "safety system", "prohibited_content"),
@@ -232,18 +236,31 @@ def read_error_status(
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if status < 500 and is_models_fault(text):
         return FailedGenerationError(f"{status}: {words}")
+    if (wrong := _wrong_request(status, text, words, has_schema=has_schema, sent=sent)) is not None:
+        return wrong
     if status < 500 and is_full(text):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if has_schema and status in {500, 501} and is_about_schema(text, is_refusal=False):
         return SchemaUnsupportedError(words, ("response_format",))
     if status >= 500 or is_passing(text):
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
-    if status < 400 or status in {408, 409, 424, 425, 499}:
+    if status < 400 or status in _PASSING_STATUSES:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
+    return Outcome(kind="failed", stop_reason=str(status), note=f"{status}: {words}")
+
+
+def _wrong_request(
+    status: int, text: str, words: str, *, has_schema: bool, sent: Collection[str]
+) -> UnknownFieldError | Outcome | None:
+    """Return what a server says is wrong with this very request, whatever else it says of its own state."""
+    if status >= 500 or status < 400 or status in _PASSING_STATUSES:
+        return None
     if (unknown := _unknown_field(text, words, has_schema=has_schema, sent=sent)) is not None:
         return unknown
-    kind: OutcomeKind = "filtered" if any(sign in text for sign in _FILTERED) else "failed"
-    return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
+    is_filtered = any(sign in text for sign in _FILTERED)
+    if is_filtered or str(status) == TOO_LARGE or is_prompts_length(text):
+        return Outcome(kind="filtered" if is_filtered else "failed", stop_reason=str(status), note=f"{status}: {words}")
+    return None
 
 
 def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url_hint: str) -> MidspecError | None:
@@ -296,6 +313,14 @@ def _named(fields: Collection[str], text: str, sent: Collection[str]) -> list[st
     return [name for name in fields if name in sent and re.search(rf"(?<![\w.]){name}(?!\w)", text)]
 
 
+def _without_secrets(found: re.Match[str]) -> str:
+    """Return an address without its login and the values of its query."""
+    try:
+        return shown_url(found[0])
+    except ValueError:
+        return f"{found[0].partition('//')[0]}//..."
+
+
 def read_connection_error(error: BaseException) -> RetryableError | MidspecError:
     """Return what a failure below HTTP means: no connection, too late, broken on the way, or no room for a socket."""
     import aiohttp
@@ -304,7 +329,7 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    words = f"{type(chain[-1]).__name__}: {chain[-1]}"
+    words = _ADDRESS.sub(_without_secrets, f"{type(chain[-1]).__name__}: {chain[-1]}")
     if any(isinstance(link, OSError) and link.errno in {errno.EMFILE, errno.ENFILE} for link in chain):
         hint = "Raise the limit (`ulimit -n 4096`), or lower --concurrency; the same command goes on from here"
         return MidspecError("too many files and connections are open at once", where="ulimit -n", hint=hint)

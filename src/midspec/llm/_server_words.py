@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 # What servers repeat of a request or of a reply: texts of users and models, in which any word may stand.
-_ECHOES = ("failed_generation", "input", "flagged_input", "generated_text")
+_ECHOES = ("failed_generation", "input", "flagged_input", "generated_text", "body", "request", "messages")
 # The server is down, or full, and says so with a status that is for wrong requests (LM Studio, llama.cpp, vLLM, TGI).
 _FULL = re.compile(
     r"\bno (?:free |available |idle )?slots?\b|\bslots? (?:is |are )?(?:unavailable|not available|busy)"
@@ -24,10 +24,16 @@ _PASSING = re.compile(
     r"|\b(?:try|retry)(?: your request)?(?: again)? (?:later|in a (?:few|moment|while|minute))"
     r"|\bconnection (?:refused|reset)\b|\bupstream (?:connect|timed|timeout|error)|\bfetch failed\b"
 )
+_NOT_FOUND = re.compile(r"\b(?:can ?not|can't|could not|couldn't) (?:find|locate)\b|\bnot found\b|\bno such file\b")
 _OWN_FAULT = re.compile(r"\bjson_validate_failed\b|\btool_use_failed\b|\bfailed_generation\b")
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum (?:context|input)|too (?:long|large|many tokens)|exceed|n_ctx|num_ctx"
     r"|max(?:imum)?[_ ](?:completion_|output_|new_)?tokens?\b|maximum (?:allowed )?(?:number of )?(?:output )?tokens"
+)
+# What is said of a prompt alone, and of no server's state.
+_PROMPT_TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size)|maximum (?:context|input)|too many tokens|n_ctx|num_ctx"
+    r"|\b(?:prompt|input|request|message)s? (?:is |are |was )?too (?:long|large)"
 )
 # Of requests that carry the schema of their reply: what is said of the field, of the schema, of what is made of it.
 _SCHEMA = re.compile(
@@ -79,7 +85,10 @@ def is_full(words: str) -> bool:
 
 def is_passing(words: str) -> bool:
     """Return whether the server says that it, or its model, is down at present."""
-    return _PASSING.search(words) is not None
+    found = _PASSING.search(words)
+    if found is not None and "load" in found[0] and _NOT_FOUND.search(words):
+        return False  # no model is loaded later that is not there
+    return found is not None
 
 
 def is_about_schema(words: str, *, is_refusal: bool) -> bool:
@@ -95,6 +104,11 @@ def is_models_fault(words: str) -> bool:
 def is_about_length(note: str) -> bool:
     """Return whether a server's words are about the prompt's length or the cap of the reply."""
     return _TOO_LONG.search(note.lower()) is not None
+
+
+def is_prompts_length(words: str) -> bool:
+    """Return whether a server's words are about a prompt that is too long for the model."""
+    return _PROMPT_TOO_LONG.search(words) is not None
 
 
 def is_doubtful_refusal(stop_reason: str, note: str) -> bool:

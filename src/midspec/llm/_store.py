@@ -47,6 +47,10 @@ _CLOSE = (
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
 _ASKED_AS = f"SELECT prompt_sha256, max_tokens, opening, model FROM attempts WHERE id = {_LATEST}"  # noqa: S608
+_N_REFUSED = (
+    "SELECT count(*) FROM attempts WHERE task = ? AND turn = ? AND id > ? AND kind = 'failed' AND stop_reason = '400'"
+    " AND prompt_sha256 = ? AND max_tokens = ?"
+)
 _NO_REPLY = "('again', 'failed', 'timed_out', 'over_budget')"
 _ANSWERED = f"SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN {_NO_REPLY} LIMIT 1"  # noqa: S608
 _SAMPLING = f"SELECT DISTINCT model, sampling FROM attempts WHERE kind IN {_FINAL}"  # noqa: S608
@@ -127,7 +131,7 @@ class Store:
 
         A reply that was cut may be whole with a higher cap; a server that refused a cap or a prompt as wrong may take
         another one. A plain 400 may have been of the server's state, in words that nobody knows here: what ended so in
-        an earlier run is asked once more.
+        an earlier run is asked once more, and stays so if it ends so again.
         """
         found = self.answer(request.task, request.turn)
         if found is None or found.kind not in ("truncated", "failed"):
@@ -138,6 +142,9 @@ class Store:
         if (self._hash.of(request), request.max_tokens) != (sha256, cap):
             return None
         if opening == self._opening or not is_doubtful_refusal(found.stop_reason, found.note):
+            return found
+        floor = self._floors().get(request.task, 0)
+        if self._run(_N_REFUSED, (request.task, request.turn, floor, sha256, cap)).fetchone()[0] != 1:
             return found
         if not self._has_told:
             self._has_told = True

@@ -204,7 +204,7 @@ def _silence() -> None:
 
 
 def sdk_options(
-    access: Access, url: str, http_client: Callable[[], Callable[..., httpx2.AsyncClient]]
+    access: Access, url: str, http_client: Callable[[], Callable[..., httpx2.AsyncClient]], *, left_out: str = ""
 ) -> dict[str, Any]:
     """Return what both SDKs' clients are made with: no retries of their own, aiohttp below, and explicit timeouts.
 
@@ -213,6 +213,7 @@ def sdk_options(
         url: the server's base URL; a query of it goes with every request.
         http_client: gives the class of the SDK's aiohttp client, when something is first sent through it. Single
             requests never are (see `HttpTransport`), and what it loads takes as long as a hundred of them.
+        left_out: a value of the header Authorization that is not sent.
     """
     import httpx2
 
@@ -224,7 +225,7 @@ def sdk_options(
         client: httpx2.AsyncClient | None = None
 
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            if not takes_bearer(str(request.url)):
+            if request.headers.get("authorization") == left_out or not takes_bearer(str(request.url)):
                 request.headers.pop("authorization", None)
             self.client = self.client or http_client()(limits=limits, timeout=timeout, verify=tls())
             return await self.client.send(request, stream=True)

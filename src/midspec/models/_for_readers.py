@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import cached_file
 
 from midspec.core.artifact import write_json, write_text
+from midspec.core.errors import CheckpointError, note
 from midspec.models._find import only_here
 from midspec.models._open import load_tokenizer
 
@@ -20,6 +22,8 @@ _VOCABULARIES = ("tokenizer.model", "tekken.json", "vocab.json", "merges.txt")
 def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
     """Copy files of a vocabulary that lie beside a tokenizer into the folder that it was saved in.
 
+    None of them is needed here: where they can't be had, nothing is copied.
+
     Args:
         tokenizer: as it was opened.
         folder: where it was saved; files that are there are left alone.
@@ -27,11 +31,14 @@ def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
     """
     places = [str(tokenizer.name_or_path), *(base for base in bases if base)]
     for place in dict.fromkeys(filter(None, places)):
-        found = {name: path for name in _VOCABULARIES if (path := _beside(place, name)) is not None}
-        missing = {name: path for name, path in found.items() if not (folder / name).exists()}
-        if missing and (place == places[0] or load_tokenizer(place).get_vocab() == tokenizer.get_vocab()):
-            for name, path in missing.items():
-                shutil.copyfile(path, folder / name)
+        try:
+            found = {name: path for name in _VOCABULARIES if (path := _beside(place, name)) is not None}
+            missing = {name: path for name, path in found.items() if not (folder / name).exists()}
+            if missing and (place == places[0] or load_tokenizer(place).get_vocab() == tokenizer.get_vocab()):
+                for name, path in missing.items():
+                    shutil.copyfile(path, folder / name)
+        except (OSError, ValueError, CheckpointError) as error:
+            note(f"files of its vocabulary are not copied ({' '.join(str(error).split())[:120]})", place)
 
 
 def _beside(place: str, name: str) -> Path | None:
@@ -39,6 +46,11 @@ def _beside(place: str, name: str) -> Path | None:
     if Path(place).exists():
         path = Path(place) / name
         return path if path.is_file() else None
+    return _of_hub(place, name)
+
+
+@cache  # a training asks for every checkpoint that it keeps
+def _of_hub(place: str, name: str) -> Path | None:
     found = cached_file(
         place,
         name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,9 @@ from midspec.models._control_tokens import is_of_messages
 from midspec.models._turn_ends import ANSWER, NEXT, Render
 
 _REFUSES = "midspecsystemx"
+# What a template reads in a message and takes out of it (SmolLM3's, Nemotron's).
+_SWITCH = re.compile(r"(?<!\S)/(?:no_?think|think|system_override)(?!\S)")
+_WORD = re.compile(r"[^\W\d_]{3,}")
 _MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>")
 
 # What a user is told of chats, by what was counted; the last two of prompts too, without a number.
@@ -101,7 +105,9 @@ def check_shown(
 
 
 def check_asked(turns: Sequence[Mapping[str, Any]], prompt: str, *, first: int) -> None:
-    """Refuse a prompt in which the template left out what a user or a system message says.
+    """Refuse a prompt in which nothing is left of what a user or a system message says.
+
+    A template may take a switch out of a message (`/no_think`), escape it, fold its white space or cut a part of it.
 
     Args:
         turns: what was rendered.
@@ -112,7 +118,7 @@ def check_asked(turns: Sequence[Mapping[str, Any]], prompt: str, *, first: int) 
         DataError: it did; names the message.
     """
     for number, turn in enumerate(turns, start=first):
-        if turn["role"] in ("user", "system") and not _shows(prompt, turn["content"]):
+        if turn["role"] in ("user", "system") and not _shows_any(prompt, turn["content"]):
             raise DataError(
                 f"the chat template leaves out message {number} ({turn['role']})",
                 hint="Remove it, or use a template that writes it",
@@ -123,6 +129,16 @@ def _shows(text: str, content: str) -> bool:
     """Return whether the longest line of a content stands in a text, as it is or as JSON."""
     longest = max((line.strip() for line in content.splitlines()), key=len, default="")
     return longest in text or json.dumps(longest, ensure_ascii=False)[1:-1] in text
+
+
+def _shows_any(text: str, content: str) -> bool:
+    """Return whether anything of a content stands in a text: a line of it, or a word of three letters or more."""
+    if _shows(text, content):
+        return True
+    rest = " ".join(_SWITCH.sub(" ", content).split())
+    plain = " ".join(html.unescape(text).split())
+    lines = {" ".join(line.split()) for line in _SWITCH.sub(" ", content).splitlines()} - {""}
+    return not rest or any(line in plain for line in lines) or any(word in plain for word in _WORD.findall(rest))
 
 
 def written_header(render: Render) -> str:

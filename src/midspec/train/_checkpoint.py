@@ -42,7 +42,7 @@ from midspec.models import (
     tokenizer_of,
 )
 from midspec.train._adapter import add_fresh_adapter, check_parent_adapter
-from midspec.train._job import TrainJob, last_checkpoint
+from midspec.train._job import DAMAGED, TrainJob, last_checkpoint
 from midspec.train._pack import Piece
 
 
@@ -150,10 +150,10 @@ def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], longest: 
 
 
 def drop_incomplete(folder: Path) -> None:
-    """Remove checkpoints in `folder` that were not written whole, so that only what one can go on from takes room."""
+    """Remove checkpoints in `folder` that are not written to their end: only what one can go on from takes room."""
     last = last_checkpoint(folder)
     for path in (folder / CHECKPOINTS).glob("*"):
-        if path != last:
+        if path != last and not path.name.endswith(DAMAGED):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import shutil
 import signal
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -21,7 +23,7 @@ from transformers import TrainerCallback
 from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import CheckpointError, ConfigError, DataError, note
 from midspec.train._checkpoint import save_model, writing
-from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob, last_checkpoint
+from midspec.train._job import DAMAGED, KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob, last_checkpoint
 from midspec.train._ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _METRICS = "metrics.jsonl"
+_END = 1 << 16
+# What files raise whose content is wrong. Any other `OSError` is of the disk, the network or the rights.
+_DAMAGES = (
+    *(FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, DataError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, SafetensorError),
+)
 
 
 class GracefulStop:
@@ -79,22 +87,30 @@ class GracefulStop:
 
 
 def whole_checkpoint(folder: Path, row_type: type[MetricsRow]) -> Path | None:
-    """Return the last checkpoint in `folder` that a run can go on from; damaged ones are told, and removed.
+    """Return the last checkpoint in `folder` that a run can go on from; damaged ones are told, and renamed.
 
     After a loss of power a file may be cut or empty although those written after it are there.
+
+    Raises:
+        CheckpointError: it can't be read at present, which says nothing of what is in it.
     """
     while (last := last_checkpoint(folder)) is not None and (damage := _damage(last, row_type)):
-        shutil.rmtree(last, ignore_errors=True)
-        # Where the folder stays, it has not its last file any more, or ends this here.
-        (last / _METRICS).unlink(missing_ok=True)
+        aside = last.with_name(last.name + DAMAGED)
+        if aside.exists():
+            shutil.rmtree(aside)
+        last.rename(aside)
         before = last_checkpoint(folder)
         start = "begins anew" if before is None else f"goes on after update {before.name.rpartition('-')[2]}"
-        note(f"the half-way checkpoint is damaged ({damage}), and was removed: training {start}", str(last))
+        note(f"the half-way checkpoint is damaged ({damage}), and is {aside.name} now: training {start}", str(last))
     return last
 
 
 def _damage(checkpoint: Path, row_type: type[MetricsRow]) -> str:
-    """Return what is wrong with a checkpoint's files, as far as can be seen without opening them; empty if nothing."""
+    """Return what is wrong with a checkpoint's files, as far as can be seen without opening them; empty if nothing.
+
+    Raises:
+        CheckpointError: a file that is there can't be read.
+    """
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_bytes())
         n_done, is_last = state["global_step"], state["global_step"] == state["max_steps"]
@@ -105,6 +121,7 @@ def _damage(checkpoint: Path, row_type: type[MetricsRow]) -> str:
             return f"there is no {lost[0]}"
         read = {path.name: json.loads(path.read_bytes()) for path in checkpoint.rglob("*.json")}
         for path in sorted(checkpoint.rglob("*.pt*")):  # torch's files are zip archives, with a checksum for each part
+            _read_end(path)
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip() is not None:
                     return f"{path.name} is not as it was written"
@@ -112,11 +129,23 @@ def _damage(checkpoint: Path, row_type: type[MetricsRow]) -> str:
         for index in (value for name, value in read.items() if name.endswith(".index.json")):
             weights |= {checkpoint / name for name in index["weight_map"].values()}
         for path in weights:
+            _read_end(path)
             with safe_open(path, framework="pt"):
                 pass
-    except (OSError, ValueError, KeyError, TypeError, DataError, zipfile.BadZipFile, SafetensorError) as error:
+    except _DAMAGES as error:
         return " ".join(str(error).split())[:160] or type(error).__name__
+    except OSError as error:
+        what = f"the half-way checkpoint can't be read ({error.strerror or type(error).__name__})"
+        hint = "The same command goes on from it once it can be; to begin anew, remove it"
+        raise CheckpointError(what, where=str(checkpoint), hint=hint) from error
     return "" if weights else "there are no weights"
+
+
+def _read_end(path: Path) -> None:
+    """Read the end of a file: zipfile and safetensors call one damaged that the system does not let them read."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+        file.read()
 
 
 # Turns what a trainer logs of an update into a row of metrics; given as keywords are the fields of `MetricsRow`.
@@ -216,7 +245,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         if self._ranks.is_main:
             write_rows(current / _METRICS, self.rows)
             for path in checkpoints.glob("checkpoint-*"):
-                if path != current:
+                if path != current and not path.name.endswith(DAMAGED):
                     shutil.rmtree(path)
         self._saved = time.monotonic()
 

@@ -41,6 +41,7 @@ _KEY_VARIABLE = "OPENAI_API_KEY"
 _URL_VARIABLE, _OWN_URL = "OPENAI_BASE_URL", "https://api.openai.com/v1"
 _HEADERS = "OPENAI_CUSTOM_HEADERS"
 _ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+_JWT = "eyJ"  # begins what is a JSON object in base64
 _BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
 
 
@@ -52,7 +53,9 @@ def _server(access: Access) -> SdkServer:
     url = httpx2.URL(base_url(_URL_VARIABLE, access) or _OWN_URL)
     if os.environ.get(_HEADERS) is not None:
         sdk = _sdk(access)
-        return SdkServer(str(url), {**sdk.auth_headers, **sdk.default_headers}, key, lambda: sdk)
+        given = {name.lower() for name in sdk.default_headers}
+        auth = {name: value for name, value in _auth(str(url), key).items() if name.lower() not in given}
+        return SdkServer(str(url), {**auth, **sdk.default_headers}, key, lambda: sdk)
     path, mark, query = url.raw_path.partition(b"?")
     url = url if path.endswith(b"/") else url.copy_with(raw_path=path + b"/" + mark + query)
     headers = {
@@ -65,9 +68,14 @@ def _server(access: Access) -> SdkServer:
     return SdkServer(str(url), headers, key, lambda: _sdk(access))
 
 
-def _auth(url: str, key: str) -> dict[str, str]:
-    """Return the headers that carry the key, of which the transport leaves out what the server does not take."""
-    return {"Authorization": f"Bearer {key}"} | ({"api-key": key} if DEPLOYMENTS in url else {})
+def _auth(url: str, key: str) -> dict[str, str | None]:
+    """Return the headers that carry the key, or say that one is left out.
+
+    Azure's deployments know a key as `api-key`, and a token of Entra ID (a JWT) as all servers do.
+    """
+    if DEPLOYMENTS not in url or key.startswith(_JWT):
+        return {"Authorization": f"Bearer {key}"}
+    return {"Authorization": None, "api-key": key}
 
 
 def _sdk(access: Access) -> AsyncOpenAI:
@@ -77,11 +85,15 @@ def _sdk(access: Access) -> AsyncOpenAI:
         import openai
 
     url = base_url(_URL_VARIABLE, access) or _OWN_URL
-    sdk = openai.AsyncOpenAI(api_key=key, **sdk_options(access, url, lambda: openai.DefaultAioHttpClient))
+    given = {line.partition(":")[0].strip().lower() for line in os.environ.get(_HEADERS, "").splitlines()}
+    auth = {name: value for name, value in _auth(url, key).items() if name.lower() not in given}
+    # The SDK puts the key there whatever it is told.
+    left_out = f"Bearer {key}" if auth.pop("Authorization", "") is None else ""
+    options = sdk_options(access, url, lambda: openai.DefaultAioHttpClient, left_out=left_out)
+    sdk = openai.AsyncOpenAI(api_key=key, **options)
     find_proxy(str(sdk.base_url))  # embeddings go through the SDK, which would ask for a package that speaks SOCKS
     omit: Any = openai.Omit()
-    ours = {**{header: variable(name) for header, name in _ACCOUNT.items()}, **_auth(url, key)}
-    given = {line.partition(":")[0].strip().lower() for line in os.environ.get(_HEADERS, "").splitlines()}
+    ours = {**{header: variable(name) for header, name in _ACCOUNT.items()}, **auth}
     headers = without_telemetry(sdk.default_headers, omit)
     headers |= {name: value or omit for name, value in ours.items() if name.lower() not in given}
     return sdk.with_options(default_headers=headers)
