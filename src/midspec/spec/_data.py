@@ -50,37 +50,10 @@ _NAME_KEYS = ("domain", "name", "title")
 _LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
 _NESTED_KEYS = (*_LIST_KEYS, "subrules", "sub_rules", "children", "items", "subsections")
 # Chats, data sets and what explains a rule: texts under these are no rules.
-_NO_RULES = frozenset(
-    [
-        "messages",
-        "conversations",
-        "conversation",
-        "dialogue",
-        "prompt",
-        "completion",
-        "response",
-        "question",
-        "questions",
-        "additional_questions",
-        "answer",
-        "example",
-        "examples",
-        "input",
-        "output",
-        "role",
-        "metadata",
-        "meta",
-        "author",
-        "authors",
-        "license",
-        "source",
-        "critic",
-        "critique",
-        "critique_request",
-        "critic_request",
-        "revision",
-        "revision_request",
-    ]
+_NO_RULES = _words(
+    "messages conversations conversation dialogue prompt completion response question questions "
+    "additional_questions answer example examples input output role metadata meta author authors license "
+    "source critic critique critique_request critic_request revision revision_request"
 )
 _WHO_KEYS = ("role", "from", "speaker", "sender")
 _WHO = _words("system user human assistant gpt bot chatbot model ai tool function developer customer agent")
@@ -105,6 +78,17 @@ _LEADS = {
         *("Forbidden:", "Prohibited:", "Disallowed:"),
     )
 } | {"dos": "Do:", "donts": "Don't:"}
+# A longer key over a list of things (`Forbidden topics`, `never_say`); `Never lie` over sentences is a rule's name.
+_NAMED_LEAD = re.compile(
+    r"(?P<kind>forbidden|prohibited|disallowed|banned)\b"
+    r"|(?:never|do not|don[’']?t|avoid)(?P<verb> (?:ever )?(?:do|say|use|discuss|mention|reveal|share|give|these|topics"
+    r"|words|phrases)\Z)?\b",
+    re.IGNORECASE,
+)
+_MAX_THING_WORDS = 3
+# Of a mapping beside a rule's text only these hold rules: `parameters: {required: [...]}` is a schema.
+_CONDUCT = _words("behavior behaviour behaviors behaviours conduct guidelines constraints")
+_SCHEMA = _words("parameters properties schema $schema arguments")
 # What says something of a file or a rule, and nothing of the assistant.
 _ABOUT = _words(
     "id name title dimension domain version date created created_at updated updated_at author authors license licence "
@@ -230,11 +214,30 @@ def _reasons(value: Mapping[str, object]) -> tuple[str, ...]:
 
 def _lists(value: Mapping[str, object]) -> tuple[str, ...]:
     """Return the lists of what to do and not to do beside a rule, or of a file of such lists alone."""
-    leads = {key: _LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") for key in value}
-    found = ((lead, _texts_of(value[key])) for key, lead in leads.items() if lead)
+    return tuple(
+        "\n".join([lead, "", *(f"- {words}" for words in _texts_of(value[key]))]) for key, lead in _leads(value).items()
+    )
+
+
+def _leads(value: Mapping[str, object]) -> dict[str, str]:
+    """Return the keys over lists of what to do and not to do, each with the lead that it is."""
+    if _SCHEMA & value.keys():
+        return {}
+    leads = {key: _LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") or _named_lead(key, value) for key in value}
+    texts = {key: _texts_of(value[key]) for key, lead in leads.items() if lead}
     # `required: yes` is a flag.
-    said = ((lead, texts) for lead, texts in found if len(texts) > 1 or (texts and " " in texts[0]))
-    return tuple("\n".join([lead, "", *(f"- {words}" for words in texts)]) for lead, texts in said)
+    said = (key for key, own in texts.items() if len(own) > 1 or (own and (" " in own[0] or " " in leads[key])))
+    return {key: leads[key] for key in said}
+
+
+def _named_lead(key: object, value: Mapping[str, object]) -> str:
+    """Return the lead that a longer key is over its list, or an empty text."""
+    words = " ".join(re.split(r"[\s_-]+", str(key).strip(" :")))
+    found, entries = _NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
+    if found is None or " " not in words or not isinstance(entries, list):
+        return ""
+    is_lead = found["kind"] or found["verb"] or all(len(one.split()) <= _MAX_THING_WORDS for one in _texts_of(entries))
+    return f"{words[0].upper()}{words[1:]}:" if is_lead else ""
 
 
 def _texts_of(value: object) -> list[str]:
@@ -306,7 +309,7 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         if key == "definition":
             name = name or next((value[one] for one in _DEFINED_KEYS if isinstance(value.get(one), str)), "")
         is_off = _is_off(value)
-        within = [inner for name, inner in value.items() if isinstance(inner, dict) and name not in _NESTED_KEYS]
+        within = [inner for name, inner in value.items() if isinstance(inner, dict) and str(name).lower() in _CONDUCT]
         lists = tuple(words for one in (value, *within) for words in _lists(one))
         beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
         is_new = key == "definition" or any(beside.values())
@@ -320,10 +323,22 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
     elif depth and isinstance(value, dict) and not _is_off(value):
         own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
         if lists := _lists(value):
-            name = "" if own == domain else own
-            yield Rule(id=str(value.get("id", "")), name=name, domain=domain, lists=lists, is_nested=True)
-        for key in _LIST_KEYS:
+            about = {"id": str(value.get("id", "")), "name": "" if own == domain else own, "domain": domain}
+            beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
+            yield Rule.model_validate({**about, **beside, "is_nested": True})
+            yield from _of_names(_named(value), own, depth)
+        for key in _NESTED_KEYS if lists else _LIST_KEYS:
             yield from _rules(value.get(key, []), own, depth - 1)
+
+
+def _named(value: Mapping[str, object]) -> dict[str, object]:
+    """Return what of a mapping with lists of what to do are rules under their names."""
+    known = {*_leads(value), *_NESTED_KEYS, *_REASON_KEYS, *_REPLIES, *_MARKED_LISTS, *_ABOUT, *_NO_RULES, *_SCHEMA}
+    return {
+        str(key): inner
+        for key, inner in value.items()
+        if isinstance(inner, str | list | dict) and not {key, str(key).lower()} & {*known, "note", "notes", "comment"}
+    }
 
 
 def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
@@ -340,13 +355,15 @@ def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
         return
     for name, inner in value.items():
         own = str(name)
+        if own.lower() in _SCHEMA:
+            continue
         if isinstance(inner, str):
             words = inner if len(inner.split()) > 1 else ""
             found = [Rule(id="" if not own.isdigit() else own, name="" if own.isdigit() else own, text=words)]
         else:
             found = list(_rules(inner, own, depth - 1)) or list(_of_names(inner, own, depth - 1))
         for rule in found:
-            if rule.text.strip():
+            if rule.whole.strip():
                 yield rule.model_copy(update={"is_nested": True, "domain": rule.domain or domain})
 
 

@@ -85,7 +85,7 @@ _NOBODY = words_of(
 )
 # Behind a reply: `Why this works: it asks.`
 _REASON = re.compile(
-    r"(?:(?<=\s)[*_]{0,3}why (?:this|it|that)\b[^:.?!\n]{0,40}"
+    r"(?:(?:(?<=[.!?…。！？\"”»’)*_]\s)|^[ \t]{0,8})[*_]{0,3}why (?:this|it|that)\b[^:.?!\n]{0,40}"
     r"|^[ \t]{0,8}[*_]{0,3}(?:why|reason|rationale|explanation))[*_]{0,3}[:：][*_]{0,3}(?=\s*\S)",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from midspec.core.errors import SpecError
+from midspec.spec._examples import read_label
 from midspec.spec._label_words import VERDICTS
 from midspec.spec._pasted import NEW_LINE
 from midspec.spec._tags import is_turn_tag
@@ -83,7 +84,7 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
                 f"the comment in line {n_lines} holds another", where=where, hint="Take the inner <!-- and --> out"
             )
         if (comment := match["comment"]) is not None and VERDICTS.fullmatch(comment.strip()):
-            line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+            line = text[max(0, match.start() - 2000) : match.start()].rpartition("\n")[2]
             after = text[match.end() : match.end() + 200].split("\n", 1)[0]
             if (marked := _marked(comment, line, after, is_long="\n" in match[0])) is not None:
                 return marked or match[0].replace("\n", " ")
@@ -110,6 +111,10 @@ def _marked(comment: str, before: str, after: str, *, is_long: bool) -> str | No
         return ""
     verdict = VERDICTS.fullmatch(comment.strip())
     if verdict is None or verdict["is_loose"]:  # `OK, moved here` is about the text, unless a reply's tag is before it
+        return None
+    # `OK (Anna, 3 May)`, `better [v2]` are an editor's, unless they stand behind a label.
+    is_remark = verdict["inner"] is not None or (verdict["rule"] and "[#" not in comment)
+    if is_remark and read_label(before.lstrip(" \t>-+")) is None:
         return None
     if is_long:
         return ""

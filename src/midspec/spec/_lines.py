@@ -20,22 +20,34 @@ def apart(blocks: list[Block], lines: list[str]) -> list[Block]:
     """Return blocks where each line that is a rule or a field of its own is a block of its own.
 
     Three forms are known: lines that each begin with a field in bold (`**Tone:** calm`); lines without an end under a
-    lead (`Ada never does this:`), as plain text has lists; a heading that is a whole sentence with nothing under it.
+    lead (`Ada never does this:`), as plain text has lists; a heading that is a whole sentence with nothing under it,
+    which stays a heading with that sentence under it, or is an item where a lead stands before such headings.
 
     Args:
         blocks: all blocks of a text.
         lines: the text's lines.
     """
     out: list[Block] = []
+    level, is_led = 0, False  # the level of the last heading, and whether a lead stands before the next
     for index, block in enumerate(blocks):
         following = blocks[index + 1] if index + 1 < len(blocks) else None
-        if block.kind == "paragraph" and block.end - block.first > 1:
+        if block.kind == "heading" and _is_rule(block, following):
+            if is_led and block.level > level:
+                out.append(replace(block, kind="item", level=0))
+                continue
+            out += [block, replace(block, kind="paragraph", level=0)]
+        elif block.kind == "paragraph" and block.end - block.first > 1:
             out += _lines_of(block, lines, out[-1] if out else None)
-        elif block.kind == "heading" and _is_rule(block, following):
-            out.append(replace(block, kind="item", level=0))
         else:
             out.append(block)
+        level = block.level if block.kind == "heading" else level
+        is_led = block.kind in ("paragraph", "item") and out[-1].text.rstrip("*_ ").endswith(_LEAD_ENDS)
     return out
+
+
+def is_said_by_heading(head: Block, following: Block | None) -> bool:
+    """Return whether a heading is a rule, which `apart` has put under it."""
+    return following is not None and following.kind == "paragraph" and following.first == head.first
 
 
 def _lines_of(block: Block, lines: list[str], before: Block | None) -> Iterator[Block]:

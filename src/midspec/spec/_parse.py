@@ -17,7 +17,7 @@ from midspec.spec._example_blocks import gather_examples
 from midspec.spec._examples import read_label
 from midspec.spec._headings import as_headings
 from midspec.spec._hidden import Part
-from midspec.spec._lines import apart
+from midspec.spec._lines import apart, is_said_by_heading
 from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._shipped_specs import spec_path
 from midspec.spec._source import Source, read_source
@@ -174,13 +174,16 @@ class _Reader:
         for index, after in zip(heads, [*heads[1:], len(blocks)], strict=True):
             head = blocks[index]
             words = self.inline.clean(head.text)
-            self._note("heading", head, words)
+            is_rule = is_said_by_heading(head, blocks[index + 1] if index + 1 < len(blocks) else None)
+            if not is_rule:
+                self._note("heading", head, words)
             self.is_marked |= words != head.text
             path = [entry for entry in path if entry[0] < head.level] + [(head.level, words)]
             end = blocks[after].first if after < len(blocks) else len(lines)
             titles = tuple(entry[1] for entry in path)
             text = _text(lines, head.end, end)
-            sections.append(self.section(words, head.level, titles, blocks[index + 1 : after], text, ids))
+            level = 0 if is_rule else head.level
+            sections.append(self.section(words, level, titles, blocks[index + 1 : after], text, ids))
         return sections
 
     def _by_paragraphs(self, ids: _Ids) -> list[Section]:

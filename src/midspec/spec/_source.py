@@ -35,7 +35,10 @@ _GAP = re.compile(r"(?P<before>^[ \t]*|[ \t]*)\0(?:[ \t]*\0)*(?P<after>[ \t]*)(?
 _ONLY_MARKS = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t]*(?:\[[ xX]\])?[ \t]*")
 _FRONT_KEY = re.compile(r"[A-Za-z_][\w.-]*[ \t]*(?::(?=\s|$)|=)")
 # A head whose opening line is missing begins with one of the keys that editors and site builders write.
-_KNOWN_KEY = re.compile(r"(?:title|description|name|version|globs|alwaysApply|tags|date|author|layout|model):(?:\s|$)")
+_KNOWN_KEY = re.compile(
+    r"(?:title|description|name|version|globs|alwaysApply|tags|date|author|authors|layout|model|slug|status|draft|lang"
+    r"|language|category|categories|keywords|applyTo|license|tools|color|created|updated|id|permalink|weight|type):(?:\s|$)"
+)
 _TITLE = re.compile(r"""^title[ \t]*[:=][ \t]*["']?(.+?)["']?[ \t]*$""", re.MULTILINE | re.IGNORECASE)
 _FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})[^`]*$")
 _LINK = re.compile(
@@ -58,8 +61,10 @@ _HEADING_LINK = re.compile(
 _LAST_ATTRIBUTES = re.compile(r"[ \t]+\{:?[ \t]*[#.][A-Za-z_][^{}\n]*\}[ \t]*$")
 _CONTENTS = re.compile(r"[ \t]*(?:\[TOC\]|\[\[_?TOC_?\]\]|\{\{\s*TOC\s*\}\}|\{:toc\}|\[_TOC_\])[ \t]*$", re.IGNORECASE)
 _CONTENTS_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[^\[\]\n]+\]\(#[^()\s]*\)[ \t]*$")
-# A mark of a task, which a tick before a quotation is not.
-_TASK = re.compile(r"([ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:☐|[☑☒](?!\ufe0f?[ \t]*[\"“„«「*]))\ufe0f?[ \t]+(?=\S)")
+# A mark of a task, which a tick before a quotation is not, nor one in a list that has crosses too.
+_CROSSED = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+☒")
+_NO_LIST = re.compile(r"(?![ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t])[^ \t\n]")
+_TASK = re.compile(r"([ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:☐|☑(?!\ufe0f?[ \t]*[\"“„«「*]))\ufe0f?[ \t]+(?=\S)")
 _JUMP = re.compile(r"[ \t]*(?:[↑^⬆]\ufe0f?[ \t]*)?\[[^\[\]\n]{1,60}\]\(#[^()\s]*\)[ \t]*$")
 _DEFINITION = re.compile(r" {0,3}:[ \t]+(?P<text>\S.*)$")
 _NO_TERM = re.compile(r"[ \t]*(?:#|[-*+>|:][ \t|]|\d{1,9}[.)][ \t]|$)|.*[.!?:|][ \t]*$")
@@ -151,7 +156,8 @@ def _end_of_front(lines: list[str], begin: int, source: Source) -> int:
         body = next((index for index in range(body, len(lines)) if lines[index].strip()), body)
     if mark not in ("---", "+++") or body >= len(lines) or not _FRONT_KEY.match(lines[body].lstrip("# ")):
         return 0
-    ends = ("+++",) if mark == "+++" else ("---", "...")
+    is_sure = begin == 0 and body > first  # of others each key is a known one
+    ends = ("+++",) if mark == "+++" else ("---", "...") if is_sure else ("---",)
     for index in range(body, len(lines)):
         line = lines[index]
         if line.rstrip() in ends:
@@ -160,7 +166,8 @@ def _end_of_front(lines: list[str], begin: int, source: Source) -> int:
             source.title = found[1] if (found := _TITLE.search(words)) else source.title
             return index + 1
         inner = line[:1] in (" ", "\t", "-", "#", "[", "]", "}", "") or _FRONT_KEY.match(line)
-        if not inner or (body == first and not _FRONT_KEY.match(line)):
+        is_known = _KNOWN_KEY.match(line) or line[:1] in (" ", "\t", "-", "#")
+        if not inner or (not is_sure and not is_known):
             return 0
     return 0
 
@@ -178,6 +185,17 @@ def _close_gaps(line: str) -> str | None:
     return None if _ONLY_MARKS.fullmatch(closed) else closed.rstrip()
 
 
+def _crossed(lines: list[str]) -> list[bool]:
+    """Return for each line whether it is of a list in which an item has a cross in a box."""
+    out: list[bool] = []
+    first = 0
+    for at in range(len(lines) + 1):
+        if at == len(lines) or _NO_LIST.match(lines[at]):
+            out += [any(map(_CROSSED.match, lines[first:at]))] * (at - first)
+            first = at
+    return out
+
+
 class _Lines:
     """One pass over the lines: definitions are taken out, marks of blocks and HTML become plain Markdown."""
 
@@ -189,6 +207,7 @@ class _Lines:
         closed = {one or other for line in source.lines if "</" in line for one, other in _COMPONENT.findall(line)}
         closed = {name for name in closed if name.lower() not in WRAPPERS and not is_turn_tag(f"<{name}>")}
         self.components = closed - KNOWN_TAGS
+        self.crossed = _crossed(source.lines) if any("☒" in line for line in source.lines) else []
         self.out: list[tuple[str, int]] = []
 
     def run(self) -> None:
@@ -220,10 +239,14 @@ class _Lines:
             self.source.notes.add(number)
         return line
 
+    def _without_task(self, line: str) -> str:
+        is_kept = line.isascii() or (self.crossed and self.crossed[self.at - 1])
+        return line if is_kept else _TASK.sub(r"\1", line, count=1)
+
     def _line(self, line: str, number: int) -> None:
         if self._defines(line, number) or self._marks(line, number) or self._is_contents(line, number):
             return
-        line = _TASK.sub(r"\1", line, count=1) if not line.isascii() else line
+        line = self._without_task(line)
         if line.lstrip()[:1] == "#":
             line = _HEADING_LINK.sub("", line)
         if (head := _HEADING.match(line)) and _is_attributes(head["marks"]):

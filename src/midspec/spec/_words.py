@@ -158,7 +158,8 @@ _NO_SPACE = re.compile(r"\S")
 _IF_QUOTED = re.compile(
     r"\W*(?:If|When|Whenever|Unless|Once|After|Wenn|Falls|Si|Quand|Cuando|Se|Quando|Если|Когда)\b[^,;:.!?]*[\"“«„]"
 )
-_NUMBER_WITHIN = re.compile(r"\S\s(\d{1,2})\Z")
+# In `rules 1 and 2.` the number is an object.
+_NUMBER_WITHIN = re.compile(r"(?<!\d)(?<!\d\s)(?:[:,;(]\s?|(?<!\w)(?:and|or|und|oder|et|ou|y|e)\s)(\d{1,2})\Z")
 _ENDS_QUOTE = re.compile(r"[\"'”’“‘»«›)\]`]")
 _PAUSE_IN_LOWER = re.compile(r"(?:[—–]|-\s)\s*[^\W\d_]")
 # A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
@@ -266,12 +267,13 @@ def _goes_on(text: str, begin: int, match: re.Match[str]) -> bool:
 
 def _numbers_within(text: str, begin: int, match: re.Match[str]) -> bool:
     """Return whether the stop is that of a number within a sentence (`two parts: 1. the house and 2. the garden`)."""
-    found = _NUMBER_WITHIN.search(text[begin : match.start()])
+    before = text[max(begin, match.start() - 400) : match.start()]
+    found = _NUMBER_WITHIN.search(before[-12:])
     if found is None:
         return False
     number, rest = int(found[1]), text[match.end() : match.end() + 400]
     return re.search(rf"\s{number + 1}\. ?\S", rest) is not None or (
-        number > 1 and re.search(rf"\s{number - 1}\. ?\S", text[begin : match.start()]) is not None
+        number > 1 and re.search(rf"\s{number - 1}\. ?\S", before) is not None
     )
 
 
