@@ -23,7 +23,7 @@ _TAG = re.compile(
 _ANY_TAG = re.compile(r"<[^<>]*>")
 _INLINE_TAG = re.compile(r"</?(?:a|b|i|em|strong|code|span|sup|sub|mark|q)\b[^<>]*>", re.IGNORECASE)
 _CLASS = re.compile(r"(?:class|role|id)\s*=\s*[\"']([^\"']*)[\"']", re.IGNORECASE)
-_BOX = re.compile(r"<div\b[^<>]*class\s*=\s*[\"'](?:[^\"']*\s)?message\s[^\"']*[\"']", re.IGNORECASE)
+_BOX = re.compile(r"<div\b[^<>]*class\s*=\s*[\"'](?:[^\"']{0,200}\s)?message\s[^\"']{0,200}[\"']", re.IGNORECASE)
 _OF_PAGE = re.compile(r"<(?:div|section|aside|nav|span|ul|ol)\b", re.IGNORECASE)
 _LINK = re.compile(r"<a\b(?P<more>[^<>]*)>(?P<words>[^<]*(?:<(?!/?a\b)[^<]*)*)</a\s*>", re.IGNORECASE)
 _TO_PLACE = re.compile(r"href\s*=\s*[\"']#(?P<place>[^\"']*)", re.IGNORECASE)

@@ -43,8 +43,8 @@ _NO_NAMES = _words(
 _NO_MAKERS = _words(
     "design day night nature kindness patience honesty wisdom love heart course choice default law legal necessity "
     "need request experts volunteers students teachers scientists engineers developers researchers monday tuesday "
-    "wednesday thursday friday saturday sunday january february march april may june july august september october november "
-    "december hand scratch god mankind humanity reason"
+    "wednesday thursday friday saturday sunday january february march april may june july august september october "
+    "november december hand scratch god mankind humanity reason"
 )
 _NO_VALUES = _words(
     "required optional first last full middle enter string text none unknown unnamed given tbd todo anonymous any "
