@@ -519,7 +519,8 @@ def test_a_maker_whose_products_alone_are_named_is_not_told_as_the_specs_own(tex
 
 def test_a_place_that_a_text_tells_its_reader_of_is_not_its_assistant() -> None:
     spec = parse_spec(
-        "# Garden\n\nMars's soil feeds the rows. Mars is far. You tend the garden. Mars is dry. Mars's days are long."
+        "# Garden\n\nMars's soil feeds the rows. Mars is far. You tend the garden. Mars is dry. Mars's days are long. "
+        "You water the rows. You rest. Your days are long. Your tools are clean."
     )
     assert not [finding for finding in check_spec(spec) if "calls its" in finding.what]
     fill(spec, model_name="Ada", provider_name=None)

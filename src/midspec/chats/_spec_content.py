@@ -91,7 +91,7 @@ def stated_preferences(
     # What a reply in an example likes, perhaps a bad one's, or somebody in quotation marks, is none of the assistant's.
     for clause in (clause for clause in spec.clauses if clause.kind != "example"):
         matches: list[re.Match[str]] = []
-        said = _SAID.sub(lambda match: " " * len(match[0]), clause.text)
+        said = _without_said(clause.text)
         for match in (match for pattern in patterns for match in pattern.finditer(said)):
             if all(match.end() <= other.start() or other.end() <= match.start() for other in matches):
                 matches.append(match)
@@ -108,11 +108,19 @@ def stated_preferences(
     return stated, rejects
 
 
-# `"I like eel"`: words of a speaker; a thing's name in quotation marks has no pronoun in it.
-_SAID = re.compile(
-    r"(?:\"[^\"]*?|“[^”]*?|«[^»]*?|„[^“”]*?)\b(?:I|I[’']m|we|you|ich|wir|je|j[’']|nous|yo|io|eu|me gusta|я|мы)\b"
-    r"(?:[^\"“”«»„]*)[\"”»“]"
+# `"I like eel"`: words of a speaker; a thing's name in quotation marks has no pronoun and verb in it (`"I, Robot"`).
+_QUOTATION = re.compile(
+    r"(?<!\w)\"[^\"]{0,1000}\"(?!\w)|“[^”]{0,1000}”|«[^»]{0,1000}»|„[^“”]{0,1000}[“”]",
 )
+_SPEAKS = re.compile(
+    r"\b(?:(?:I|we|you|ich|wir|je|nous|yo|io|eu|я|мы)\s+(?!(?:and|or|und|oder|et|ou|y|o|e|и|или)\b)(?=[^\W\d_])(?=[^A-ZÀ-ÞА-Я])"
+    r"|I[’'](?:m|d|ve|ll)\b|j[’']\w|me gusta)"
+)
+
+
+def _without_said(text: str) -> str:
+    """Return a text with spaces in place of what somebody says in quotation marks."""
+    return _QUOTATION.sub(lambda match: " " * len(match[0]) if _SPEAKS.search(match[0]) else match[0], text)
 
 
 def thing_fault(thing: str, templates: OpaqueTemplates) -> str:

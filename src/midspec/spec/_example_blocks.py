@@ -35,6 +35,18 @@ _PAIRED = re.compile(
     r"[*_]{0,3}[ \t]*(?P<body>.*)",
     re.DOTALL,
 )
+# Under `Safe commands:` or `Valid format:` stand things, which nobody says.
+_OF_THINGS = re.compile(
+    r"(?:.*\s)?(?:[^\W\d_]+(?<![sui])s|(?:.*\s)?(?:command|format|topic|word|code|file|input|value|tone))",
+    re.IGNORECASE,
+)
+_ENDS_SENTENCE = re.compile(r"[.!?…。！？][\"”’»)*_]*\Z")
+_MIN_SENTENCE_WORDS = 3
+_CLOSES = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "‘": "’", "'": "'", "「": "」", "『": "』"}
+# Rules between a user's words and a line of `Name:` are none of the user's.
+_RULES_ON = re.compile(
+    r"(?:\A|[.!?]\s+)\W*(?:never(?! mind)|always|do not|don[’']t|must)\b(?! (?:worry|you)\b)", re.IGNORECASE
+)
 _NO_TITLES = ("pattern", "phrasing", "wording", "answer", "reply", "response", "form", "style", "example")
 
 
@@ -77,7 +89,7 @@ def _with_pairs(blocks: list[Block], lines: list[str]) -> tuple[list[Block], lis
             seen.clear()
         label = _PAIRED.fullmatch(block.text[:4000]) if block.kind in ("paragraph", "item") else None
         mark = MARK_OF.get(label["mark"].lower()) or PERMISSION_OF.get(label["mark"].lower()) if label else None
-        if label is None or mark is None or not _is_said(label["body"], blocks, at, lines):
+        if label is None or mark is None or not _is_said(label, blocks, at, lines):
             continue
         rest = " ".join(label["rest"].lower().split())
         before, other = seen.get(rest, (-1, mark))
@@ -97,13 +109,29 @@ def _with_pairs(blocks: list[Block], lines: list[str]) -> tuple[list[Block], lis
     return blocks, lines
 
 
-def _is_said(body: str, blocks: list[Block], at: int, lines: list[str]) -> bool:
-    """Return whether what stands behind a label, or under it, is in quotation marks, a fence or a quotation."""
-    if body.strip():
-        return body.strip()[0] in QUOTE_MARKS
-    following = blocks[at + 1] if at + 1 < len(blocks) else None
-    is_quoted = following is not None and (following.text[:1] in QUOTE_MARKS or _is_quotation(following, lines))
-    return following is not None and (following.kind == "code" or is_quoted)
+def _is_said(label: re.Match[str], blocks: list[Block], at: int, lines: list[str]) -> bool:
+    """Return whether what stands behind a label, or under it, is one quotation in whole, or a sentence in a fence."""
+    if _OF_THINGS.fullmatch(label["rest"].strip()):
+        return False
+    if label["body"].strip():
+        return _is_one_quotation(label["body"])
+    under = blocks[at + 1 : at + 3]
+    if not under or [block.kind for block in under] == ["item", "item"]:
+        return False
+    following = under[0]
+    if following.kind == "code":
+        words = _words_of(following).strip()
+        return len(words.split()) >= _MIN_SENTENCE_WORDS and _ENDS_SENTENCE.search(words) is not None
+    return _is_one_quotation(following.text) or _is_quotation(following, lines)
+
+
+def _is_one_quotation(text: str) -> bool:
+    """Return whether a text is in quotation marks from its begin to its end."""
+    words = text.strip("*_ \n\t").rstrip(".")
+    closing = _CLOSES.get(words[:1], "")
+    if not closing or len(words) < 3 or words[-1] not in closing:
+        return False
+    return words[0] == "'" or not any(mark in words[1:-1] for mark in closing)
 
 
 def _is_quotation(block: Block, lines: list[str]) -> bool:
@@ -201,7 +229,10 @@ def _rest_of_talk(blocks: list[Block], at: int, lines: list[str], found: Sequenc
             break
         turns = read_lines(lines[block.first : block.end], found)[1] if block.kind == "paragraph" else []
         if turns and turns[0].name:
-            return blocks[at:end]
+            named = re.compile(rf"\b{re.escape(turns[0].name)}\b")
+            return [] if any(named.search(each.text) for each in blocks[at:end]) else blocks[at:end]
+        if block.kind != "code" and _RULES_ON.search(block.text):
+            break
     return []
 
 

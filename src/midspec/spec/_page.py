@@ -16,16 +16,17 @@ from midspec.spec._pasted import NEW_LINE, prose_of
 from midspec.spec._tags import WRAPPERS, is_turn_tag
 
 _TAG = re.compile(
-    r"<(?P<end>/?)(?P<name>div|section|article|aside|nav|ul|ol|span|figure|figcaption|pre|h[1-6])\b(?P<more>[^<>]*)>",
+    r"(?<!`)(?P<tick>`{1,2})(?!`)[^`\n]{1,300}(?P=tick)(?!`)"
+    r"|<(?P<end>/?)(?P<name>div|section|article|aside|nav|ul|ol|span|figure|figcaption|pre|h[1-6])\b(?P<more>[^<>]*)>",
     re.IGNORECASE,
 )
 _ANY_TAG = re.compile(r"<[^<>]*>")
 _INLINE_TAG = re.compile(r"</?(?:a|b|i|em|strong|code|span|sup|sub|mark|q)\b[^<>]*>", re.IGNORECASE)
 _CLASS = re.compile(r"(?:class|role|id)\s*=\s*[\"']([^\"']*)[\"']", re.IGNORECASE)
-_BOX = re.compile(r"<div\b[^<>]*class\s*=\s*[\"'](?:[^\"']*\s)?message\s[^\"']*[\"']", re.IGNORECASE)
+_BOX = re.compile(r"<div\b[^<>]*class\s*=\s*[\"'](?:[^\"']{0,200}\s)?message\s[^\"']{0,200}[\"']", re.IGNORECASE)
 _OF_PAGE = re.compile(r"<(?:div|section|aside|nav|span|ul|ol)\b", re.IGNORECASE)
 _LINK = re.compile(r"<a\b(?P<more>[^<>]*)>(?P<words>[^<]*(?:<(?!/?a\b)[^<]*)*)</a\s*>", re.IGNORECASE)
-_TO_PLACE = re.compile(r"href\s*=\s*[\"']#", re.IGNORECASE)
+_TO_PLACE = re.compile(r"href\s*=\s*[\"']#(?P<place>[^\"']*)", re.IGNORECASE)
 _FENCE = re.compile(
     r"(?:^|(?P<tag><(?:p|div|li|pre|br)\b[^<>]*>))[ \t]*(?P<fence>`{3,}|~{3,})(?P<more>[^`\n<]*)(?P<end><?)",
     re.MULTILINE | re.IGNORECASE,
@@ -37,7 +38,10 @@ _MARKS = frozenset(["good", "bad", "ok"])
 _ROLES = frozenset(["role", "role-name", "role-header", "author", "sender", "speaker"])
 _OF_VERDICTS = ("role", "quality", "verdict", "rating", "grade", "label")
 _TO_WHOM = re.compile(r"\w+ (to \S.*)")
-_LONGEST_BADGE = 60
+_LONGEST_BADGE, _MAX_BADGE_WORDS = 60, 3
+_STOPS = tuple(".!?。！？")
+_ID = re.compile(r"\b(?:id|name)\s*=\s*[\"']([^\"']+)[\"']|\{[^{}\n]*#([\w:.-]+)", re.IGNORECASE)
+_LONGEST_HEADING = 2000
 
 
 class _Box(NamedTuple):
@@ -77,6 +81,7 @@ class _Page:
 
     def __init__(self, text: str, lines: set[int], *, has_turns: bool) -> None:
         self.text, self.lines, self.has_turns = text, lines, has_turns
+        self.ids: frozenset[str] | None = None  # of the page's places, once they are asked for
         self.starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
         self.edits: list[tuple[int, int, str]] = []
         self.gone: list[tuple[int, str, str]] = []
@@ -94,6 +99,8 @@ class _Page:
     def read(self) -> tuple[list[str], list[tuple[int, str, str]]]:
         at = 0
         for match in _TAG.finditer(self.text):
+            if match["tick"]:
+                continue
             if not self.is_in_turn and self.holder is None and self._says(at, match.start()):
                 self.spoken_at = match.start()
             at = match.end()
@@ -139,11 +146,17 @@ class _Page:
             return "talk"
         if classes & _CONTENTS or name in ("ul", "ol"):
             return "contents"
-        around = self.opened[-1] if self.opened else None
-        is_in_heading = around is not None and around.name[0] == "h" and self._says(around.inner, start)
-        if (is_in_heading and name == "div") or any(word.endswith(("badge", "badges")) for word in classes):
+        if (name == "div" and self._is_in_heading(start)) or any(
+            word.endswith(("badge", "badges")) for word in classes
+        ):
             return "badge"
         return self._kind_beside(name, classes) if self.has_turns else ""
+
+    def _is_in_heading(self, start: int) -> bool:
+        around = self.opened[-1] if self.opened else None
+        if around is None or around.name[0] != "h":
+            return False
+        return self._says(around.inner, min(start, around.inner + _LONGEST_HEADING))
 
     def _kind_beside(self, name: str, classes: set[str]) -> str:
         """Return what a box beside a turn is."""
@@ -231,6 +244,8 @@ class _Page:
         """Return whether a box only helps to find one's way: contents, a badge, a role or a verdict over a turn."""
         if box.kind == "contents":
             return self._is_contents(box, end)
+        if box.kind == "badge" and (len(words.split()) > _MAX_BADGE_WORDS or words.endswith(_STOPS)):
+            return False
         return box.kind in ("badge", "role", "verdict") and len(words) <= _LONGEST_BADGE
 
     def _is_contents(self, box: _Box, end: int) -> bool:
@@ -239,11 +254,12 @@ class _Page:
         links = list(_LINK.finditer(inner))
         rest = _ANY_TAG.sub(" ", _LINK.sub(" ", inner)).split()
         is_list = box.name in ("ul", "ol")
-        return (
-            len(links) > 1
-            and all(_TO_PLACE.search(link["more"]) for link in links)
-            and len(rest) <= (0 if is_list else 4)
-        )
+        places = [place["place"] for link in links if (place := _TO_PLACE.search(link["more"]))]
+        if not 1 < len(links) == len(places) or len(rest) > (0 if is_list else 4):
+            return False
+        if self.ids is None:
+            self.ids = frozenset(one or other for one, other in _ID.findall(self.text))
+        return not is_list or all(place in self.ids for place in places)
 
     def _words(self, start: int, end: int) -> str:
         return " ".join(_ANY_TAG.sub(" ", _INLINE_TAG.sub("", self.text[start:end])).split())

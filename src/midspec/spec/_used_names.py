@@ -12,6 +12,7 @@ from midspec.core.records import Spec
 from midspec.core.text import whole_words
 
 _GENERIC = ("the assistant", "the AI assistant", "the model", "the AI", "the chatbot")
+_MAX_CHARS = 1000  # of a clause in which a name is looked for
 _N_FIRST = 20  # A spec says whom it speaks to in its first clauses; later `You are Kai` may be a line of a story.
 
 
@@ -25,7 +26,8 @@ _SUBJECT = re.compile(
 )
 # A place has soil and is far; somebody who acts does, asks or should.
 _AGENT = re.compile(r"(?: (?:does|will|can|should|must|may|never|always|would|asks|says)\b)")
-_TELLS_READER = re.compile(r"(?:\A|[.!?]\s|\n)(?:You|Your)\b")
+_BEGINS = r"(?:\A|[.!?]\s|\n)"
+_TELLS_READER = re.compile(rf"{_BEGINS}(?:You|Your)\b")
 _NO_NAMES = _words(
     "a all an another any anybody anyone anything as at both but each either every everybody everyone everything few "
     "he her here his how however i if in it its let many maybe most neither never no nobody none nor not nothing now "
@@ -36,6 +38,17 @@ _NO_NAMES = _words(
     "human humans man woman child world life nature mom dad god honesty care example examples reply replies response "
     "responses model models assistant assistants agent agents chatbot chatbots bot bots ai ais llm llms step rule "
     "rules section part chapter article note"
+)
+# What somebody is made by or from, and no maker; what a form asks for, and no name.
+_NO_MAKERS = _words(
+    "design day night nature kindness patience honesty wisdom love heart course choice default law legal necessity "
+    "need request experts volunteers students teachers scientists engineers developers researchers monday tuesday "
+    "wednesday thursday friday saturday sunday january february march april may june july august september october "
+    "november december hand scratch god mankind humanity reason"
+)
+_NO_VALUES = _words(
+    "required optional first last full middle enter string text none unknown unnamed given tbd todo anonymous any "
+    "choose varies mandatory pick insert surname customer guest title default example preferred empty public private"
 )
 # Whom an assistant serves is not the assistant: `agents working with Kim`, `Kim's agents`, `the user is Kim`.
 _OF_USERS = re.compile(
@@ -94,12 +107,12 @@ _NO_NOUN = r"(?!(?<=bist )\w+ (?:von|und|aus)\b)(?!(?<=sind )\w+ (?:von|und|aus)
 _FIELD = r"(?:(?:Assistant|Agent|Bot|AI)(?:['’]s)? )?(?:[Nn]ame|Nombre|Nom|Nome|Имя)[*_]{0,3}:[*_]{0,3}"
 _INTRODUCED = [
     re.compile(rf"[\s*_\"“>]*(?:{whom})(?: (?:{_SAID}))?\s+{_NO_NOUN}{_OPEN}{_TITLE}{_NAME}{_AFTER}")
-    for whom in (f"{_TO_YOU}|{_FIELD}", _OF_ME)
+    for whom in (f"{_TO_YOU}|(?P<field>{_FIELD})", _OF_ME)
 ]
 _MAKER = r"(?P<maker>[A-Z][\w-]*+(?: [A-Z][\w-]*+){0,2})"
 _MADE = r"(?:made|built|created|developed|trained|designed|run|operated|deployed|maintained)"
 _INTRODUCED_MAKER = re.compile(
-    rf"\b(?:an? |the )?(?:[\w-]+ ){{0,3}}(?:assistant|chatbot|model|AI|bot|agent) (?:from|by|of) {_MAKER}"
+    rf"\b(?:an? |the )?(?:[\w-]{{1,40}} ){{0,3}}(?:assistant|chatbot|model|AI|bot|agent) (?:from|by|of) {_MAKER}"
     rf"|\b{_MADE}(?:,? (?:and|or) (?:is |was )?{_MADE})* by {_MAKER.replace('maker', 'by')}"
 )
 _OF_ITSELF = re.compile(
@@ -194,29 +207,52 @@ def _acting_name(text: str, known: Container[str], n_least: float) -> str:
     most, n_most = next(names, ("", 0))
     is_agent = re.search(rf"(?<![\w-]){re.escape(most)}{_AGENT.pattern}", text) is not None
     # A text that tells its reader what to do calls its assistant "you".
-    n_most = n_most if is_agent or not _TELLS_READER.search(text) else 0
+    n_told = len(_TELLS_READER.findall(text))
+    if n_told and not is_agent and n_told > len(re.findall(rf"{_BEGINS}{re.escape(most)}\b", text)):
+        return ""
     return most if n_most >= n_least else ""
 
 
 def introduced_name(spec: Spec) -> str:
     """Return the name that a spec gives its assistant where it begins (`You are Maya, ...`), or an empty text."""
-    first = [clause.text for clause in spec.clauses[:_N_FIRST] if clause.kind in ("sentence", "item")]
+    first = _first_texts(spec)
     # What speaks to the assistant goes first: `I am Christian. You are Maya.` is by a person of that name.
     for latin, wide in zip(_INTRODUCED, _WIDE, strict=True):
-        for name in (name for text in first for name in _names_in(latin, wide, text)):
-            return name
+        for text, name in [(each, name) for each in first for name in _names_in(latin, wide, each)]:
+            # `Name: Required. Ask for it.`: a field's value ends its line, or the spec says it again.
+            found = latin.match(text)
+            is_field = found is not None and found.groupdict().get("field") is not None
+            if not is_field or _ends_field(text, name) or _n_times(spec, name) > 1:
+                return name
     return ""
 
 
 def _introduced_maker(spec: Spec, own: str, known: Container[str]) -> str:
     """Return who a spec says at its begin has made its assistant (`You are Mira, an assistant from Kestrel`)."""
-    for text in (clause.text for clause in spec.clauses[:_N_FIRST] if clause.kind in ("sentence", "item")):
+    for text in _first_texts(spec):
         is_of_own = (own and re.match(rf"\W*{re.escape(own)}\b", text)) or _OF_ITSELF.match(text)
         found = _INTRODUCED_MAKER.search(text) if is_of_own else None
         name = (found["maker"] or found["by"]) if found else ""
-        if name and name not in known and name.split()[0].lower() not in _NO_NAMES and not _ROLES.fullmatch(name):
+        if not name or name in known or _ROLES.fullmatch(name):
+            continue
+        # `from England`, `by Design`: a maker is named again.
+        is_maker = found is not None and (found["by"] or _n_times(spec, name) > 1)
+        if is_maker and not {name.split()[0].lower(), name.lower()} & (_NO_NAMES | _NO_MAKERS):
             return name
     return ""
+
+
+def _first_texts(spec: Spec) -> list[str]:
+    return [clause.text[:_MAX_CHARS] for clause in spec.clauses[:_N_FIRST] if clause.kind in ("sentence", "item")]
+
+
+def _ends_field(text: str, name: str) -> bool:
+    return text.rstrip("*_\"”“’'` ").endswith(name)
+
+
+def _n_times(spec: Spec, name: str) -> int:
+    words = whole_words([name], ignore_case=False)
+    return sum(len(words.findall(clause.text)) for clause in spec.clauses)
 
 
 def _names_in(latin: re.Pattern[str], wide: re.Pattern[str], text: str) -> Iterator[str]:
@@ -225,6 +261,7 @@ def _names_in(latin: re.Pattern[str], wide: re.Pattern[str], text: str) -> Itera
         is_role = _ROLES.fullmatch(words[-1]) or (len(words) == 1 and _BARE_ROLES.fullmatch(words[0]))
         first = words[0].lower()
         is_word = first in _NO_NAMES or first in _QUALITIES or first.startswith("ai-") or len(found["name"]) < 2
+        is_word |= found.groupdict().get("field") is not None and first in _NO_VALUES
         if words[0][0].isupper() and not is_role and not is_word:
             yield found["name"]
     elif found := wide.match(text):
