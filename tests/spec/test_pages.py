@@ -35,3 +35,10 @@ def test_many_boxes_in_a_heading_are_read_soon(box: str) -> None:
     begin = time.perf_counter()
     parse_spec(f"# Ada\n\nAda helps.\n\n<h1>\n{box * 4000}</h1>\n")
     assert time.perf_counter() - begin < 5
+
+
+@pytest.mark.parametrize("text", ["```\n" + " " * 20_000 + "x\n```", '<div class="' + "message " * 5_000])
+def test_a_long_line_in_a_fence_and_an_open_attribute_are_read_soon(text: str) -> None:
+    begin = time.perf_counter()
+    parse_spec(f"# Ada\n\nAda helps.\n\n{text}\n")
+    assert time.perf_counter() - begin < 5

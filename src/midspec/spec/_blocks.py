@@ -170,7 +170,7 @@ class _Scanner:
     def _code(self, mark: str) -> None:
         self.flush()
         first, body = self.at, [self.lines[self.at]]
-        closing = re.compile(rf"[ \t]*(?:>[ \t]?)?[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$")
+        closing = re.compile(rf"[ \t]*(?:>[ \t]*)?{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$")
         self.at += 1
         while self.at < len(self.lines):
             body.append(self.lines[self.at])

@@ -17,7 +17,7 @@ from midspec.spec._tags import is_turn_tag
 
 _FENCED = (
     r"^(?: {0,3}>[ \t]?)*[ \t]*(?P<fence>(?P<tick>[`~])(?P=tick){2,})[^`\n]*"
-    r"(?:\n(?s:.*?)(?:^[ \t]*(?:>[ \t]?)*[ \t]*(?P=fence)(?P=tick)*[ \t]*$|\Z)|\Z)"
+    r"(?:\n(?s:.*?)(?:^[ \t]*(?:>[ \t]*)*(?P=fence)(?P=tick)*[ \t]*$|\Z)|\Z)"
 )
 _SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
 _HIDDEN = re.compile(

@@ -124,7 +124,7 @@ def read_source(text: str, where: str) -> Source:
     source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces]
     for number, line in enumerate(cleaned, start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
-        if kept is not None and (marked := _MARKED.fullmatch(kept)):
+        if kept is not None and "\x06" in kept and (marked := _MARKED.fullmatch(kept)):
             words = " ".join(filter(None, (marked["before"].strip(), marked["after"].strip())))
             kept = f"{marked['begin']}**{marked['mark']}:** {words}"
         for part in () if kept is None else kept.split(NEW_LINE):
