@@ -27,7 +27,6 @@ _ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens", "p
 _LORA_ADDED_LATER: frozenset[str] = frozenset({"target_parameters"})
 
 KEPT_PREFIX = "checkpoint-"
-DAMAGED = ".damaged"  # ends the name of a half-way checkpoint that no run can go on from
 """Of the folders, in a stage's result, of the checkpoints that the recipe's `keep_updates` names."""
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
@@ -168,8 +167,7 @@ class TrainExecution(Strict):
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the last complete checkpoint that a run left in `folder`; its metrics are written last."""
-    found = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if not path.name.endswith(DAMAGED)]
-    complete = [path for path in found if (path / "metrics.jsonl").is_file()]
+    complete = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*[0-9]") if (path / "metrics.jsonl").is_file()]
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
