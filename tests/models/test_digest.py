@@ -60,6 +60,23 @@ def test_added_tokens_count_where_tokenizer_json_lacks_them(saved: Saved) -> Non
     assert len(AutoTokenizer.from_pretrained(folder)) == len(tokenizer) + 1
 
 
+def test_odd_files_of_a_tokenizer_give_a_digest_and_no_traceback(saved: Saved) -> None:
+    folder = saved("llama")
+    change(folder / "added_tokens.json", a=[1])
+    assert checkpoint_digest(str(folder)) != earlier(folder)
+    change(folder / "tokenizer.json", added_tokens=["x"])
+    assert checkpoint_digest(str(folder)) != earlier(folder)
+
+
+def test_special_tokens_that_only_repeat_the_defaults_of_a_class_do_not_count(saved: Saved) -> None:
+    folder = saved("llama")
+    path = folder / "tokenizer_config.json"
+    config = {key: value for key, value in json.loads(path.read_text()).items() if key != "unk_token"}
+    path.write_text(json.dumps({**config, "tokenizer_class": "LlamaTokenizerFast"}))
+    change(folder / "special_tokens_map.json", unk_token="<unk>")
+    assert checkpoint_digest(str(folder)) == earlier(folder)
+
+
 def test_further_chat_templates_count(saved: Saved) -> None:
     folder = saved("llama")
     path = folder / "additional_chat_templates" / "tool_use.jinja"

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError
 from midspec.core.records import Message
 from midspec.models import ChatTemplate, find_checkpoint, load_model, load_tokenizer, open_checkpoint
-from midspec.models._open import refuse_quantised
+from midspec.models._open import _refusal, refuse_quantised
 
 Saved = Callable[..., Path]
 IDS = torch.tensor([[20, 30, 40, 50]])
@@ -157,3 +158,28 @@ def test_a_text_with_a_token_beyond_the_embeddings_is_refused_before_it_is_compu
     ):
         with pytest.raises(CheckpointError, match=r"325 tokens and the model 324, and a text uses 'cheddar' \(324\)"):
             computed()
+
+
+def test_a_lack_of_memory_is_no_refusal_of_quantised_weights(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = AutoModelForCausalLM.from_pretrained(saved("llama"))
+    model.hf_quantizer = object()
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        refuse_quantised(model, "m")
+
+
+@pytest.mark.parametrize(
+    ("words", "is_attention"),
+    [
+        ("FlashAttention2 has been toggled on, but it cannot be used due to the following error: no package", True),
+        ('attn_implementation="odd" is not known', True),
+        ("LlamaForCausalLM does not support Flash Attention 2 yet", True),
+        ("/models/flash_attention_2/FlashAttention3/config.json is damaged", False),
+    ],
+)
+def test_only_words_about_attention_are_taken_for_such(words: str, is_attention: bool) -> None:
+    assert ("which this machine does not have" in _refusal("model", ValueError(words), "m").what) is is_attention

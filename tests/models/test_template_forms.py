@@ -141,4 +141,6 @@ def test_a_chat_that_the_assistant_begins_is_refused_in_a_clear_line_where_the_t
     ) as caught:
         template.training_rows([Chat(messages=(greeting, *rest))])
     assert "weight 0" in str(caught.value.hint)
+    with pytest.raises(DataError, match=r"^it has no user's message, and the chat template writes no such prompt"):
+        template.render([greeting], add_generation_prompt=True)
     assert template.training_rows([Chat(messages=(greeting.model_copy(update={"weight": 0}), *rest))])

@@ -78,7 +78,7 @@ WRONG = [
     ("base: {}\n", "base: {}\n  again: {}\n", "arms.again: the same stages as arm base"),
     ("  finetune: {<<: *recipe, n_updates: 3}\n", "", "training: arm AFT has a finetune stage and there is no recipe"),
     ("title:", "name:", ":3: 'name' is named twice. Remove one"),
-    ("seeds: [1, 2]", "seeds: [1, -2]", "seeds: a seed is a whole number from 0 to 4,294,967,295"),
+    ("seeds: [1, 2]", "seeds: [1, -2]", "seeds: a seed is a whole number from 0 to 9,223,372,036,854,775,807"),
     ("seeds: [1, 2]", "seeds: [99999999999999999999]", "seeds: a seed is a whole number from 0"),
     ("seeds: [1, 2]", "seeds: '1, 2'", "each written out. Write seeds: [1, 2]"),
     ("  AFT: {finetune: cheese}", "  AFT: cheese", "arms.AFT: must be a mapping (keys with values). It is 'cheese'"),

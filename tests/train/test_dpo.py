@@ -350,7 +350,7 @@ def test_what_fine_tuning_tells_of_rows_and_template_is_told_of_pairs_and_prompt
         told[stage] = (facts.warnings, [note.partition(" date ")[0] for note in facts.notes if " date " in note])
         assert all(f"warning: {warning}" in facts.lines() for warning in facts.warnings)
     warnings, notes = told["finetune"]
-    assert notes == ["keys of messages that are not read:"]
+    assert notes == ["keys of messages and rows that are not read:"]
     for expected in ("no token of this tokenizer", "names Qwen", "data names finetune.jsonl 2 times"):
         assert any(expected in warning for warning in warnings), expected
     for stage in ("dpo", "grpo"):

@@ -82,7 +82,6 @@ def test_words_that_the_tokenizer_does_not_know_are_told_where_they_are_many(pla
         ),
         ({**chat("w1", "w2"), "chat_template_kwargs": {"a": 1}}, "recipe.template_args are for all rows"),
         ({**chat("w1", "w2"), "weight": 0}, "has the weight 0, and rows are not weighted"),
-        ({"text": "w1", "weight": 0.5}, "has the weight 0.5, and rows are not weighted"),
         ({**chat("w1", "w2"), "documents": [{"title": "w3", "text": "w4"}]}, "has `documents` beside its messages"),
         ({**chat("w1", "w2"), "system_prompt": "w3"}, "has `system_prompt` beside its messages.*name it `system`"),
         (
@@ -141,6 +140,30 @@ def test_a_null_is_as_good_as_a_key_that_is_not_there(tmp_path: Path) -> None:
 def test_an_empty_key_beside_messages_says_nothing(tmp_path: Path, more: dict[str, Any]) -> None:
     [row] = read_training_rows([str(write(tmp_path / "rows.jsonl", {**chat("w1", "w2"), **more}))], seed=0)
     assert [message.role for message in row.content.messages] == ["user", "assistant"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("more", "unread"),
+    [
+        ({"weight": 0.5}, ("weight",)),
+        ({"documents": ["d1", "d2"]}, ("documents",)),
+        ({"documents": [{"id": 3}], "weight": 2}, ("documents", "weight")),
+        ({"documents": {"n": 1}}, ("documents",)),
+    ],
+)
+def test_keys_beside_messages_that_may_be_meant_otherwise_are_told_and_not_read(
+    tmp_path: Path, more: dict[str, Any], unread: tuple[str, ...]
+) -> None:
+    [row] = read_training_rows([str(write(tmp_path / "rows.jsonl", {**chat("w1", "w2"), **more}))], seed=0)
+    assert row.unread == unread
+    [pair] = read_pairs([str(write(tmp_path / "pairs.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c", **more}))])
+    assert pair.unread == unread
+
+
+@pytest.mark.parametrize("weight", [0, 0.5, 3])
+def test_a_documents_weight_is_not_looked_at(tmp_path: Path, weight: float) -> None:
+    [row] = read_training_rows([str(write(tmp_path / "rows.jsonl", {"text": "w1", "weight": weight}))], seed=0)
+    assert row.content == "w1"
 
 
 def test_a_file_that_is_named_twice_is_told(make_job: Callable[..., TrainJob], tmp_path: Path) -> None:
@@ -266,7 +289,7 @@ def test_the_example_shows_no_weight_0_turn_as_trained_on(planned: Callable[...,
 def test_keys_of_messages_that_are_not_read_are_told(planned: Callable[..., Any]) -> None:
     row = chat("w1", "w2")
     row["messages"][0]["date"] = "today"
-    assert planned(row, row).notes == ("keys of messages that are not read: date 2",)
+    assert planned(row, row).notes == ("keys of messages and rows that are not read: date 2",)
 
 
 def test_a_template_that_names_another_assistant_is_told_and_replaced(planned: Callable[..., Any]) -> None:

@@ -306,7 +306,7 @@ class BatchClient:
         await self._with_patience(record)  # a download that breaks off is begun again
         failed = [reply.outcome.note for _, reply in bad if reply.outcome is not None]
         is_all_failed = len(failed) >= min(_MAX_FAILED_FIRST, len(items))
-        is_all_none = len(bad) - len(failed) == len(items)
+        is_all_none = len(bad) - len(failed) == len(items) >= _MAX_FAILED_FIRST
         if self._has_good or errors or not (is_all_failed or is_all_none):
             for key, reply in bad:
                 self._record(key, reply)

@@ -99,7 +99,7 @@ class ChatTemplate:
             DataError: the template refuses these messages, or leaves a user's out; says why.
         """
         turns = self._turns(messages)
-        text = self._renderer.render(turns, tools, ask=add_generation_prompt)
+        text = self._renderer.render(turns, tools, ask=add_generation_prompt, is_answered=False)
         check_asked(turns, text, first=1 + len(messages) - len(turns))
         return text
 

@@ -142,6 +142,10 @@ def files_digest(name: str) -> str:
     return fingerprint(digests)
 
 
+# Classes of tokenizers that have no special tokens of their own (`TokenizersBackend` of transformers 5).
+_WITHOUT_DEFAULTS = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
+
+
 def _read_beside(folder: Path) -> list[Path]:
     """Return further files that transformers (5.23) makes a tokenizer of, where they change it.
 
@@ -158,13 +162,18 @@ def _read_beside(folder: Path) -> list[Path]:
     if "added_tokens_decoder" in config:  # then it reads neither
         return found
     if named.is_file():
-        own = {"additional_special_tokens": config.get("extra_special_tokens"), **config}
-        if any(_plain(value) != _plain(own.get(key)) for key, value in _read_json(named).items()):
+        own = dict(config)
+        if "extra_special_tokens" in config:
+            own.setdefault("additional_special_tokens", config["extra_special_tokens"])
+        # What is not named there is mostly the class's own default, where a class has any.
+        counted = None if config.get("tokenizer_class") in _WITHOUT_DEFAULTS else own
+        given = _read_json(named).items()
+        if any(_plain(value) != _plain(own.get(key)) for key, value in given if counted is None or key in counted):
             found.append(named)
     if added.is_file():
-        listed = whole.get("added_tokens")
-        known = {(one.get("content"), one.get("id")) for one in listed} if isinstance(listed, list) else set()
-        if not known.issuperset(_read_json(added).items()):
+        listed = tokens if isinstance(tokens := whole.get("added_tokens"), list) else None
+        known = [(one.get("content"), one.get("id")) for one in listed or () if isinstance(one, dict)]
+        if any(one not in known for one in _read_json(added).items()):
             found.append(added)
     return found
 

@@ -34,7 +34,11 @@ _NOT_COMPUTED = {
     "use_qalora": "a QALoRA adapter is added to GPTQ's weights alone",
 }
 _NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
-_NO_ATTENTION = re.compile(r'(?<=attn_implementation=")[^"]+|Flash ?Attention ?\d?|flash_attention_\d')
+# Words of transformers (5.23) on what is not installed or not supported; a folder may have such a name too.
+_NO_ATTENTION = re.compile(
+    r'(?<=attn_implementation=")[^"]+(?=")|FlashAttention\d?(?= has been toggled on)'
+    r"|(?<=not support )Flash Attention \d|(?<=Requested )Flash Attention \d"
+)
 OPENING_ERRORS = (
     *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
@@ -194,6 +198,8 @@ def refuse_quantised(model: Any, where: str) -> None:
     try:
         with torch.inference_mode():
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device))
+    except torch.OutOfMemoryError:
+        raise
     except (*OPENING_ERRORS, NotImplementedError) as error:
         method = getattr(
             quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method

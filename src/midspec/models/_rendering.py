@@ -54,6 +54,16 @@ def _with_text(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": written} if "function" in call else written
 
 
+def _without_user(number: int | None, reason: str) -> DataError:
+    """Return the error for a prompt without a user's message, before the assistant's of a number if there is one."""
+    if number is None:
+        what, hint = "it has no user's message", "Begin that chat with a user's message"
+    else:
+        what = f"message {number} is the assistant's, no user's is before it"
+        hint = "Begin that chat with a user's message, or give its first answer weight 0"
+    return DataError(f"{what}, and the chat template writes no such prompt: {reason}", hint=hint)
+
+
 @final
 class Renderer:
     """A tokenizer's chat template, with the switches it is used with.
@@ -81,9 +91,16 @@ class Renderer:
         return str(self._tokenizer.get_chat_template())
 
     def render(
-        self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, JsonValue]] = (), *, ask: bool
+        self,
+        turns: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, JsonValue]] = (),
+        *,
+        ask: bool,
+        is_answered: bool = True,
     ) -> str:
         """Write turns as the template does; with the generation prompt where `ask` is set.
+
+        In an error's words the assistant's message that follows is named where there is one (`is_answered`).
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
@@ -97,11 +114,7 @@ class Renderer:
         except _RENDERING as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             if ask and not any(turn["role"] == "user" for turn in turns):
-                raise DataError(
-                    f"message {len(turns) + 1} is the assistant's, no user's is before it, and the chat template "
-                    f"writes no such prompt: {reason}",
-                    hint="Begin that chat with a user's message, or give its first answer weight 0",
-                ) from error
+                raise _without_user(len(turns) + 1 if is_answered else None, reason) from error
             raise DataError(f"the chat template refuses this chat: {reason}", hint="Fix or remove that chat") from error
 
     def _text_for(self, tools: Sequence[Mapping[str, JsonValue]]) -> str:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from midspec.core.errors import ConfigError
 
-_SEED_BOUND = 2**32  # what numpy takes, and with it a training
+_SEED_BOUND = 2**63  # a training takes fewer (numpy's 2**32), and refuses the others itself
 _MOST_SHOWN = 20
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|–|—|\.{2,3}|…|:|to|bis|until)\s*(\d{1,6})\s*")
 _PYTHON_RANGE = re.compile(r"\s*range\(\s*(?:(\d{1,6})\s*,)?\s*(\d{1,6})\s*\)\s*")

@@ -42,7 +42,7 @@ from midspec.models import (
     tokenizer_of,
 )
 from midspec.train._adapter import add_fresh_adapter, check_parent_adapter
-from midspec.train._job import DAMAGED, TrainJob, last_checkpoint
+from midspec.train._job import TrainJob, last_checkpoint
 from midspec.train._pack import Piece
 
 
@@ -328,6 +328,7 @@ def _invalid(generation: GenerationConfig) -> str:
     return ""
 
 
+DAMAGED = ".damaged"  # ends the name of a half-way checkpoint that no run can go on from
 _UNFINISHED = ".unfinished"
 
 

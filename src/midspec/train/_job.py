@@ -26,8 +26,8 @@ _NO_IDENTITY = frozenset({"micro_batch"})
 _ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens", "pack", "dpo", "grpo", "keep_updates"})
 _LORA_ADDED_LATER: frozenset[str] = frozenset({"target_parameters"})
 
-KEPT_PREFIX, DAMAGED = "checkpoint-", ".damaged"
-"""How folders of checkpoints that `keep_updates` names begin, and how half-way ones end that can't be gone on from."""
+KEPT_PREFIX = "checkpoint-"
+"""Of the folders, in a stage's result, of the checkpoints that the recipe's `keep_updates` names."""
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
 

@@ -39,26 +39,40 @@ class Prompt(NamedTuple):
     unread: tuple[str, ...] = ()
 
 
-def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message] = ()) -> None:
-    """Refuse keys of a row, beside its messages or its text, that would change what is trained and are not read.
+def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> list[str]:
+    """Refuse keys of a row, beside its messages, that would change what is trained and are not read.
 
     Args:
         row: its keys and values.
         messages: of the row; a system text that they begin with may stand beside them too.
+
+    Returns:
+        Keys that may be meant so, and are not read: a weight that is no 0, documents without texts.
 
     Raises:
         BadRowError: it has one.
     """
     if row.get("chat_template_kwargs"):
         raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
-    if messages and isinstance(found := row.get("documents"), list | dict) and found:
+    unread = []
+    documents = row.get("documents")
+    if isinstance(documents, list) and any(isinstance(one, dict) and _has_text(one) for one in documents):
         raise BadRowError("has `documents` beside its messages, which are not put into the prompt: write them into it")
     text = row.get("system_prompt")
     own = messages[0].content.strip() if messages and messages[0].role == "system" else None
-    if messages and isinstance(text, str) and text.strip() and text.strip() != own:
+    if isinstance(text, str) and text.strip() and text.strip() != own:
         raise BadRowError("has `system_prompt` beside its messages, which is not read: name it `system`")
+    if isinstance(documents, list | dict) and documents:
+        unread.append("documents")
     if isinstance(weight := row.get("weight"), int | float) and weight != 1:
-        raise BadRowError(f"has the weight {weight!r}, and rows are not weighted: only its messages can have one")
+        if weight == 0:
+            raise BadRowError(f"has the weight {weight!r}, and rows are not weighted: only its messages can have one")
+        unread.append("weight")
+    return unread
+
+
+def _has_text(document: Mapping[str, Any]) -> bool:
+    return any(isinstance(document.get(name), str) and document[name].strip() for name in ("text", "content"))
 
 
 def read_pairs(paths: Sequence[str]) -> list[Pair]:
@@ -130,7 +144,7 @@ def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
     prompt = before or prompt
     if not prompt:
         raise DataError("a pair without a prompt", where=where, hint=_FIX)
-    prompt = _whole_prompt(prompt, given, where)
+    prompt = _whole_prompt(prompt, given, where, unread)
     if chosen == rejected:
         raise DataError("chosen and rejected are the same reply", where=where, hint=_FIX)
     return Pair(prompt, chosen, rejected, where, tuple(unread))
@@ -148,15 +162,17 @@ def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
     else:
         raise DataError("neither a prompt (prompt) nor a chat (messages)", where=where, hint=_FIX)
     # A reward may be given documents, and weights.
-    messages = _whole_prompt(messages, {**given, "documents": None, "weight": None}, where)
+    messages = _whole_prompt(messages, {**given, "documents": None, "weight": None}, where, unread)
     others = {key: value for key, value in row.items() if key not in ("prompt", "messages")}
     return Prompt(messages, others, where, tuple(unread))
 
 
-def _whole_prompt(messages: Sequence[Message], row: Mapping[str, JsonValue], where: str) -> tuple[Message, ...]:
+def _whole_prompt(
+    messages: Sequence[Message], row: Mapping[str, JsonValue], where: str, unread: list[str]
+) -> tuple[Message, ...]:
     """Return the prompt with the system text that its row keeps beside it; refuses one that no user's turn ends."""
     try:
-        refuse_meant_keys(row, messages)
+        unread += refuse_meant_keys(row, messages)
         found = complete_messages(messages, row)
     except BadRowError as error:
         raise DataError(str(error), where=where, hint=_FIX) from error

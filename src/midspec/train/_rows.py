@@ -40,7 +40,7 @@ def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
 
     A row is a chat if it has `messages`, else a document with `text` or `content`; a null is as good as a key that is
     not there. Of a chat's other keys `tools` and `system` are read, of a document's none; a row with another that
-    would change what is trained (`documents`, `system_prompt`, a `weight`) is refused.
+    would change what is trained (`documents`, `system_prompt`, a `weight` of 0) is refused.
 
     Raises:
         MissingError: there is no such file.
@@ -77,7 +77,6 @@ def _parse_row(line: bytes, where: str) -> Row:
     text = given.get(name)
     if not isinstance(text, str) or not text.strip():
         raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_OTHER_FORM)
-    refuse_meant_keys({"weight": given.get("weight")})
     return Row(check_text(text, name), where)
 
 
@@ -96,7 +95,7 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
         turns.append(message)
     if not any(message.role == "assistant" and message.weight for message in turns):
         raise BadRowError("a chat without an assistant turn to train on")
-    refuse_meant_keys(row, turns)
+    unread += refuse_meant_keys(row, turns)
     chat = Chat(messages=complete_messages(turns, row), tools=parse_tools(row.get("tools")))
     return Row(chat, where, tuple(unread))
 
@@ -193,7 +192,7 @@ def notes_of(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
     unread = Counter(key for row in rows for key in row.unread)
     if unread:
         listed = ", ".join(f"{key} {n:,}" for key, n in sorted(unread.items()))
-        notes.append(f"keys of messages that are not read: {listed}")
+        notes.append(f"keys of messages and rows that are not read: {listed}")
     if (n_escaped := template.seen["escaped_documents"]) > 0:
         notes.append(f"{n_escaped:,} documents hold control tokens, which are tokenized as text")
     return notes
