@@ -159,13 +159,16 @@ def test_an_item_that_fails_is_unscored_with_the_reason_and_stops_no_other(
     assert {answer.item for answer in answers_of(tmp_path)} == {"i0", "i1", "i3"}
 
 
-def test_when_every_item_fails_every_row_is_there_and_says_so(
+def test_when_every_item_fails_there_is_no_result_and_the_error_and_the_log_say_why(
     items: list[Item], nano: PreferenceConfig, tmp_path: Path
 ) -> None:
-    built = run_preference(scripted_model([RuntimeError("no model today")]), items, nano, tmp_path)
-    assert built.summary["n_scored"] == 0
-    assert built.summary["n_score_rows"] == built.summary["n_unscored"] == 11 * 4 + 2 * 2
-    assert answers_of(tmp_path) == []
+    with pytest.raises(CheckpointError, match="every item failed: no model today. No item could be asked"):
+        run_preference(scripted_model([RuntimeError("no model today")]), items, nano, tmp_path)
+    assert not (tmp_path / "scores.jsonl").exists()
+    [log] = (tmp_path / "logs").glob("*.eval")
+    rows = read_scores(log)
+    assert {row.item for row in rows} == {item.id for item in items}
+    assert all(row.value is None and "no model today" in (row.unscored or "") for row in rows)
 
 
 def run_task(task: Task, model: Model, logs: Path, **options: int) -> Path:
