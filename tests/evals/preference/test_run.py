@@ -162,7 +162,7 @@ def test_an_item_that_fails_is_unscored_with_the_reason_and_stops_no_other(
 def test_when_every_item_fails_there_is_no_result_and_the_error_and_the_log_say_why(
     items: list[Item], nano: PreferenceConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match="every item failed: no model today. No item could be asked"):
+    with pytest.raises(CheckpointError, match=r"every item failed: no model today\. No item could be asked"):
         run_preference(scripted_model([RuntimeError("no model today")]), items, nano, tmp_path)
     assert not (tmp_path / "scores.jsonl").exists()
     [log] = (tmp_path / "logs").glob("*.eval")
