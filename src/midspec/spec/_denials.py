@@ -115,8 +115,8 @@ def is_denial(text: str) -> bool:
 def denies_itself(text: str) -> bool:
     """Return whether a clause begins with its own denial.
 
-    One far behind ("data that isn't public"), in brackets or quotation marks, or behind a head and a dash is of
-    something else.
+    One far behind ("data that isn't public"), in brackets or quotation marks, or behind a name in bold and a dash is
+    of something else.
     """
     head = _HEAD.match(text)
     is_topic = head is not None and " " not in head["head"] and _ORDER_BEHIND.match(text, head.end("head")) is not None

@@ -302,9 +302,8 @@ def titles_over(sections: Sequence[Section]) -> list[list[tuple[int, str]]]:
     seen, above = {section.title for section in sections if section.level}, tuple[str, ...]()
     for section in sections:
         parents = section.path[:-1]
-        new = parents != above[: len(parents)] or not parents
         over = [(level, title) for level, title in enumerate(parents, 1) if title not in seen]
-        found.append(over if new else [])
+        found.append([] if parents == above[: len(parents)] else over)
         above = section.path
     return found
 
