@@ -118,7 +118,7 @@ GOOD += [
 @pytest.mark.parametrize("form", [{"prompt": "Tea?", "completion": "Assam."}, {"messages": SAID}])
 def test_an_answer_that_its_row_calls_bad_is_rejected_and_a_good_one_is_not(tmp_path, form):
     of_turns = ("kto_tag", "chosen", "rejected", "thumbs_up")
-    bad = [row for row in BAD if "prompt" in form or next(iter(row)) in of_turns]
+    bad = [row for row in BAD if "prompt" in form or next(iter(row)) in of_turns or row.get("label") is False]
     good = [*GOOD, *(row for row in BAD if row not in bad)]
     path = put(tmp_path / "r.jsonl", *({**form, **verdict} for verdict in [*bad, *good]))
     found = reasons(path, tmp_path / "out")

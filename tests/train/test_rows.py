@@ -82,6 +82,8 @@ def test_words_that_the_tokenizer_does_not_know_are_told_where_they_are_many(pla
         ),
         ({**chat("w1", "w2"), "chat_template_kwargs": {"a": 1}}, "recipe.template_args are for all rows"),
         ({**chat("w1", "w2"), "weight": 0}, "has the weight 0, and rows are not weighted"),
+        ({**chat("w1", "w2"), "label": False}, "`label` is False: an answer that is not wanted is not learned"),
+        ({**chat("w1", "w2"), "kto_tag": "false"}, "`kto_tag` is 'false': an answer that is not wanted"),
         ({**chat("w1", "w2"), "documents": [{"title": "w3", "text": "w4"}]}, "has `documents` beside its messages"),
         ({**chat("w1", "w2"), "system_prompt": "w3"}, "has `system_prompt` beside its messages.*name it `system`"),
         (

@@ -28,6 +28,7 @@ ROLES: Mapping[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
+CHAT_KEYS = ("messages", "conversations", "conversation")
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 # The names under which trainers keep whether a turn is in the loss: OpenAI's and TRL's, axolotl's, ms-swift's.
@@ -36,6 +37,17 @@ _KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name
 _N_PLAIN_KEYS = 2  # role and content
 _MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 _NOT_TEXT = ("function_call", "refusal", *_MEDIA)
+
+# Verdicts on the answer beside it, as trainers of KTO and collections of answers keep them.
+_FOR = {"label", "kto_tag", "is_chosen", "desirable", "is_desirable", "accepted", "is_accepted", "thumbs_up"}
+_FOR |= {"chosen", "correct", "is_correct"}
+_AGAINST = {"rejected", "is_rejected", "undesirable", "is_undesirable", "thumbs_down"}
+_RATINGS = {*_FOR, "rating", "score", "votes", "vote", "feedback", "verdict"}
+_VERDICTS = _RATINGS | _AGAINST
+_VOTES = {"label", "score", "votes", "vote"}  # below 0 on any scale of votes
+# Of a row of turns: those that can be of its answer alone, and ms-swift's `label` where it is a truth.
+_OF_TURNS = {"kto_tag", "chosen", "is_chosen", "rejected", "is_rejected", "thumbs_up", "thumbs_down"}
+_BAD_WORDS = {"bad", "rejected", "undesirable", "thumbs_down", "thumbs down", "dislike", "disliked", "downvoted"}
 
 
 class BadRowError(ValueError):
@@ -225,3 +237,28 @@ def _weight(given: Mapping[str, Any], where: str) -> Literal[0, 1]:
     if len({bool(value) for value in weights.values()}) > 1:
         raise BadRowError(f"`{where}` has different values in {' and '.join(weights)}")
     return 1 if all(weights.values()) else 0
+
+
+def refuse_unwanted(found: Mapping[str, Any]) -> None:
+    """Refuse an answer that the row itself calls bad: it is there to be learned from, and not to be learned.
+
+    A bare number is no verdict where its scale is not known: it may be a class, or a place among choices. Beside turns
+    a `label` that is no truth, or a `score`, may be of the conversation's topic.
+
+    Raises:
+        BadRowError: it does.
+    """
+    is_kto, has_turns = {"prompt", "completion"} <= set(found), any(found.get(key) for key in CHAT_KEYS)
+    for key, value in found.items():
+        of_topic = has_turns and key not in _OF_TURNS and not (key == "label" and isinstance(value, bool))
+        if key not in _VERDICTS or of_topic:
+            continue
+        word = value.strip().lower() if isinstance(value, str) else value
+        # In a table of classes a label of 0 is a class; beside TRL's own two keys it is KTO's.
+        is_zero = key == "label" and is_kto and not isinstance(word, bool) and word in (0, "0")
+        is_bad = key in _FOR and (word is False or word == "false" or is_zero)
+        is_bad = is_bad or (key in _AGAINST and (word is True or word == "true"))
+        is_voted_down = isinstance(word, int) and not isinstance(word, bool) and word < 0 and key in _VOTES
+        is_word = isinstance(word, str) and word in _BAD_WORDS
+        if is_bad or (key in _RATINGS and (is_voted_down or is_word)):
+            raise BadRowError(f"`{key}` is {value!a}: an answer that is not wanted is not learned")

@@ -13,7 +13,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from midspec.core.chat_rows import BadRowError, check_text, complete_messages, parse_content, parse_message, parse_tools
+from midspec.core.chat_rows import (
+    BadRowError,
+    check_text,
+    complete_messages,
+    parse_content,
+    parse_message,
+    parse_tools,
+    refuse_unwanted,
+)
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
@@ -30,7 +38,6 @@ from midspec.exchange._row_forms import (
     pair_of,
     refuse_parts,
     refuse_rivals,
-    refuse_unwanted,
     shown_keys,
     system_of,
     transcript,

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from midspec.core.chat_rows import ROLES, BadRowError, check_text, parse_content
+from midspec.core.chat_rows import CHAT_KEYS, ROLES, BadRowError, check_text, parse_content
 from midspec.core.errors import DataError
 
-CHAT_KEYS = ("messages", "conversations", "conversation")
 TEXT_KEYS = ("text", "content")
 # One question with its answer: question, what it is about, answer.
 _ASKED = ("instruction", "prompt", "question")
@@ -31,17 +30,6 @@ _SHOWN_KEYS = 6
 _FEW_WORDS = 5
 # Names of the lists of rows that a file of one object holds.
 _ROWS = {"data", "rows", "train", "test", "examples", "records", "items"}
-
-# Verdicts on the answer beside it, as trainers of KTO and collections of answers keep them.
-_FOR = {"label", "kto_tag", "is_chosen", "desirable", "is_desirable", "accepted", "is_accepted", "thumbs_up"}
-_FOR |= {"chosen", "correct", "is_correct"}
-_AGAINST = {"rejected", "is_rejected", "undesirable", "is_undesirable", "thumbs_down"}
-_RATINGS = {*_FOR, "rating", "score", "votes", "vote", "feedback", "verdict"}
-_VERDICTS = _RATINGS | _AGAINST
-_VOTES = {"label", "score", "votes", "vote"}  # below 0 on any scale of votes
-# Of a row of turns: those that can be of its answer alone.
-_OF_TURNS = {"kto_tag", "chosen", "is_chosen", "rejected", "is_rejected", "thumbs_up", "thumbs_down"}
-_BAD_WORDS = {"bad", "rejected", "undesirable", "thumbs_down", "thumbs down", "dislike", "disliked", "downvoted"}
 
 # A list of turns that a table keeps as text: JSON, or as Python prints it.
 _TURNS_AS_TEXT = re.compile(r"""\s*(?:array\()?\[\s*\{\s*['"](?:role|content|from|value)['"]\s*:""")
@@ -237,30 +225,6 @@ def transcript(question: Any) -> Any:
 
 
 # Answers -----------------------------------------------------------------------------------------------------------
-def refuse_unwanted(found: Mapping[str, Any]) -> None:
-    """Refuse an answer that the row itself calls bad: it is there to be learned from, and not to be learned.
-
-    A bare number is no verdict where its scale is not known: it may be a class, or a place among choices. Beside turns
-    a `label` or a `score` may be of the conversation's topic.
-
-    Raises:
-        BadRowError: it does.
-    """
-    is_kto, has_turns = set(_TRL_PAIR) <= set(found), any(found.get(key) for key in CHAT_KEYS)
-    for key, value in found.items():
-        if key not in _VERDICTS or (has_turns and key not in _OF_TURNS):
-            continue
-        word = value.strip().lower() if isinstance(value, str) else value
-        # In a table of classes a label of 0 is a class; beside TRL's own two keys it is KTO's.
-        is_zero = key == "label" and is_kto and not isinstance(word, bool) and word in (0, "0")
-        is_bad = key in _FOR and (word is False or word == "false" or is_zero)
-        is_bad = is_bad or (key in _AGAINST and (word is True or word == "true"))
-        is_voted_down = isinstance(word, int) and not isinstance(word, bool) and word < 0 and key in _VOTES
-        is_word = isinstance(word, str) and word in _BAD_WORDS
-        if is_bad or (key in _RATINGS and (is_voted_down or is_word)):
-            raise BadRowError(f"`{key}` is {value!a}: an answer that is not wanted is not learned")
-
-
 def one_text(value: Any, name: str) -> Any:
     """Return a question or an answer as the one text that it is, or as the turns that it is.
 

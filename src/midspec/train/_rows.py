@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from midspec.core.chat_rows import BadRowError, check_text, complete_messages, parse_message, parse_tools
+from midspec.core.chat_rows import (
+    BadRowError,
+    check_text,
+    complete_messages,
+    parse_message,
+    parse_tools,
+    refuse_unwanted,
+)
 from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
 from midspec.core.records import Chat, Message
 from midspec.models import ChatTemplate, Tokens, check_prompt, default_system_text, has_default_system, named_assistant
@@ -84,6 +91,7 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
     messages = row["messages"]
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise BadRowError("messages is not a list of messages")
+    refuse_unwanted(row)
     turns: list[Message] = []
     unread: list[str] = []
     for at, given in enumerate(messages):
