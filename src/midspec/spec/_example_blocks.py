@@ -266,7 +266,7 @@ def _turns_of(blocks: list[Block], at: int, lines: list[str], found: Sequence[Tu
 def _is_over_rules(label: Turn, body: Sequence[Block]) -> bool:
     """Return whether a label such as `Don't:` is over a list that is not in quotation marks: of rules, not replies."""
     is_bare = bool(body) and all(block.kind == "item" and block.text[:1] not in QUOTE_MARKS for block in body)
-    return label.is_duty and not label.body and is_bare
+    return label.may_head_rules and not label.body and is_bare
 
 
 def _is_apart(block: Block, lines: list[str]) -> bool:

@@ -104,7 +104,7 @@ _QUOTE_OR_ITEM = re.compile(r"^(?: {0,3}>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{1,9}[.)
 class Turn(NamedTuple):
     """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it.
 
-    With `is_many` its label is over several (`Bad replies:`); `is_duty` is of one that may be over rules (`Don't:`).
+    With `is_many` its label is over several (`Bad replies:`), with `may_head_rules` it may be over rules (`Don't:`).
     `name` is the speaker's, where the label is one and no role.
     """
 
@@ -114,7 +114,7 @@ class Turn(NamedTuple):
     body: str
     is_weak: bool = False
     is_many: bool = False
-    is_duty: bool = False
+    may_head_rules: bool = False
     name: str = ""
 
     @property
@@ -241,7 +241,7 @@ def _whole_label(words: str, sign: str) -> Turn | None:
     """Return the reply that a whole label (`don't say`) marks; one behind a sign says the same as the sign."""
     for pattern, mark, is_weak in _WHOLE_LABELS:
         if pattern.fullmatch(words) and sign in ("", mark):
-            return Turn("Assistant", mark, "", "", is_weak=is_weak, is_duty=is_weak)
+            return Turn("Assistant", mark, "", "", is_weak=is_weak, may_head_rules=is_weak)
     return None
 
 
