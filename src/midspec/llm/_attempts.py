@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import TOO_LARGE, BrokenReplyError, DeadlineError, RateLimitError, RetryableError
-from midspec.llm._limits import DAY_S, LimitKind, Sent, Sizes, read_limits
+from midspec.llm._limits import DAY_S, Sent, Sizes, read_limits
 from midspec.llm._pacing import Pacer
 from midspec.llm._prices import Prices
 from midspec.llm._server import Deadlines, Silence, in_words
@@ -31,10 +31,10 @@ _CHECK_EVERY_S = 0.1
 class _Turn:
     """One who waits for room."""
 
-    __slots__ = ("admitted", "sizes")
+    __slots__ = ("admitted", "request")
 
-    def __init__(self, sizes: dict[LimitKind, float], admitted: asyncio.Future[Sent]) -> None:
-        self.sizes, self.admitted = sizes, admitted
+    def __init__(self, request: Request, admitted: asyncio.Future[Sent]) -> None:
+        self.request, self.admitted = request, admitted
 
 
 class Limited:
@@ -91,7 +91,7 @@ class Limited:
             raise self._over
         key = (request.task, request.turn)
         queue = self._retries if key in self._failed else self._waiting
-        turn = _Turn(self._sizes.estimate(request), asyncio.get_running_loop().create_future())
+        turn = _Turn(request, asyncio.get_running_loop().create_future())
         queue.append(turn)
         self._admit()
         try:
@@ -187,12 +187,14 @@ class Limited:
             if turn.admitted.done():
                 queue.popleft()
                 continue
-            at = self._pacer.opens_at(turn.sizes, self._n_out, now)
+            # As answers have it now: estimates of before would make those that waited longest seem the largest.
+            sizes = self._sizes.estimate(turn.request)
+            at = self._pacer.opens_at(sizes, self._n_out, now)
             if at is None or at > now:
                 self._look_again(at, now)
                 return
             queue.popleft()
-            turn.admitted.set_result(self._pacer.send(turn.sizes, self._n_out, now))
+            turn.admitted.set_result(self._pacer.send(sizes, self._n_out, now))
             self._n_out += 1
             self._idle.clear()
 
