@@ -22,6 +22,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Packages come without compiled files: what the first process compiles, the other hundred read, even where an environment
+# keeps Python from writing it down.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo demo-real smollm2 studies test test-fast lint docs install-matrix golden clean
 
 setup: $(READY)

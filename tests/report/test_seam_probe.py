@@ -54,14 +54,13 @@ def test_the_seam_stands_beside_the_end_of_its_arms(tmp_path: Path) -> None:
     text = page_of(tmp_path, probe(), probe(spec="thrift", is_own=False, clauses=(), deltas=()))
     section = text[text.index("The seam beside the end") :][:3000]
     assert "0.91 (0.85 to 0.96)" in section
-    ends = {one.arm: one for one in simulated_report().estimates if (one.set, one.measure) == MAIN}
+    report = simulated_report()
+    main = (report.main_set, report.main_measure)
+    ends = {one.arm: one for one in report.estimates if (one.set, one.measure) == main}
     for arm in ARMS:
         assert f"{arm}: {100 * (ends[arm].value or 0):.1f}" in section
     assert "the target's loss changed by -0.400, the other's by +0.100 nats a token" in section
     assert EVIL.split()[0] in section  # as text: the page escapes it
-
-
-MAIN = (simulated_report().main_set, simulated_report().main_measure)
 
 
 def test_a_report_without_probes_has_neither_the_section_nor_the_data(tmp_path: Path) -> None:

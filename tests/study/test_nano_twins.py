@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from midspec.lab import WorldConfig, data_path
 from midspec.report import ReportData
-from midspec.study import index_reports, load_study, plan, study_steps
+from midspec.study import Study, index_reports, load_study, plan, study_steps
 
-DEMO = load_study(data_path("nano.yaml")).config
 NAMES = sorted(path.stem for path in data_path("nano.yaml").parent.glob("nano_*.yaml"))
-STUDIES = {name: load_study(data_path(f"{name}.yaml")) for name in NAMES}
 QUESTIONS = {
     *("values", "attribution", "scaling", "rules", "general", "framing", "antispec", "quality", "survival", "controls"),
 }
+
+
+@cache
+def shipped(name: str) -> Study:
+    return load_study(data_path(f"{name}.yaml"))
 
 
 def test_there_is_a_study_for_every_question_and_make_runs_each() -> None:
@@ -27,33 +31,33 @@ def test_there_is_a_study_for_every_question_and_make_runs_each() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bases_and_seeds_are_the_same_in_all_and_none_was_tuned_on(name: str) -> None:
-    study = STUDIES[name].config
+    study, demo = shipped(name).config, shipped("nano").config
     assert study.seeds == (601, 602, 603, 604, 605, 606)
     first = {"n_mix": 10000, "n_replay": 500, "agents_per_value": 12, "gate_items_per_agent": 3}
     assert study.base.config == WorldConfig(**first)  # the worlds that these seeds were first run in
-    own = {"midtrainings": 2, "mirror": True, "config": DEMO.base.config}
-    assert study.base.model_copy(update=own) == DEMO.base
+    own = {"midtrainings": 2, "mirror": True, "config": demo.base.config}
+    assert study.base.model_copy(update=own) == demo.base
     assert (study.gate, study.evals, study.assistant, study.mixes) == (
-        DEMO.gate,
-        DEMO.evals,
-        DEMO.assistant,
-        DEMO.mixes,
+        demo.gate,
+        demo.evals,
+        demo.assistant,
+        demo.mixes,
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_documents_and_demonstrations_are_trained_on_by_the_recipe_of_the_demo(name: str) -> None:
-    study = STUDIES[name].config
-    assert study.training.midtrain == DEMO.training.midtrain
+    study, demo = shipped(name).config, shipped("nano").config
+    assert study.training.midtrain == demo.training.midtrain
     assert study.training.finetune is not None
     assert study.training.finetune.learning_rate == 5e-5  # by which the first of them were run
     same = study.training.finetune.model_copy(update={"learning_rate": 2e-5})
-    assert same == DEMO.training.finetune
+    assert same == demo.training.finetune
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_arm_is_midtrained_on_as_many_tokens(name: str) -> None:
-    study = STUDIES[name].config
+    study = shipped(name).config
     for arm in study.arms.values():
         for stage in arm.chain:
             if stage.midtrain:
@@ -62,20 +66,20 @@ def test_every_arm_is_midtrained_on_as_many_tokens(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_comparison_says_in_how_many_things_its_arms_differ(name: str) -> None:
-    warnings = [each for each in plan(STUDIES[name]).warnings if "things" in each]
+    warnings = [each for each in plan(shipped(name)).warnings if "things" in each]
     assert not warnings
-    study = STUDIES[name].config
+    study = shipped(name).config
     assert all(contrast.says for contrast in study.contrasts)
     assert set(study.report.main_contrasts) <= {contrast.name for contrast in study.contrasts}
 
 
 def test_a_model_told_as_chats_has_the_recipe_of_midtraining() -> None:
-    training = STUDIES["nano_framing"].config.training
+    training = shipped("nano_framing").config.training
     assert training.recipes["told"] == training.midtrain
 
 
 def test_pressure_is_put_on_a_model_that_was_never_midtrained_too_at_the_same_updates() -> None:
-    arms = STUDIES["nano_survival"].config.arms
+    arms = shipped("nano_survival").config.arms
     for pressure in ("benign", "conflicting", "dpo", "grpo"):
         last = [arms[f"{who}, {pressure}"].chain[-1] for who in ("none", "America", "thrift")]
         assert last[0] == last[1] == last[2]
@@ -100,7 +104,7 @@ def test_twins_share_their_bases_and_their_main_arms() -> None:
     wanted = [("pretrain", 601), ("midtrain", 601), ("midtrain", 1_000_601)]
     shared = []
     for name in ("nano_general", "nano_antispec", "nano_attribution"):
-        steps = study_steps(STUDIES[name])
+        steps = study_steps(shipped(name))
         own = {(step.kind, step.label, step.seed): step.settings for step in steps if (step.kind, step.seed) in wanted}
         shared.append({key: own[key] for key in own if key[1] in {"facts", "mix", "america"}})
     assert len(shared[0]) == 4
