@@ -89,6 +89,19 @@ GEMMA2 = (
     "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for m in messages %}" + _GEMMA_TURNS
 )
+# Gemma 4's larger ones: the prompt closes an empty channel of thought, which no answer is written with.
+GEMMA4 = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim + '<turn|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|turn>model\n' }}"
+    "{% if not enable_thinking %}{{ '<|channel>thought\n<channel|>' }}{% endif %}{% endif %}"
+)
+# Nemotron's: likewise an empty block of reasoning, and answers lose theirs.
+NEMOTRON = (
+    "{% for m in messages %}{{ '<SPECIAL_11>' + m.role + '\n' + m.content.split('</think>')[-1] | trim + '\n' }}"
+    "{% if m.role == 'assistant' %}{{ '<SPECIAL_12>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<SPECIAL_11>assistant\n<think></think>' }}{% endif %}"
+)
 # Drops a system message without a word.
 DROPS_SYSTEM = (
     "{% for m in messages %}{% if m.role != 'system' %}"

@@ -44,6 +44,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "bos_token": "<bos>",
         "unnamed": ["<start_of_turn>", "<end_of_turn>"],
     },
+    "gemma 4": {
+        "template": t.GEMMA4,
+        "eos_token": "<eos>",
+        "bos_token": "<bos>",
+        "unnamed": ["<|turn>", "<turn|>", "<|channel>", "<channel|>"],
+    },
+    "nemotron": {"template": t.NEMOTRON, "eos_token": "<SPECIAL_12>", "special": ["<SPECIAL_11>"]},
     "glm": {"template": t.GLM, "eos_token": "<eos>", "unnamed": ["<|user|>", "<|assistant|>", "<|observation|>"]},
     "mistral": {"template": t.MISTRAL, "eos_token": "</s>", "bos_token": "<s>"},
     "mistral with system": {"template": t.MISTRAL_SYSTEM, "eos_token": "</s>", "bos_token": "<s>"},
@@ -62,6 +69,8 @@ ENDS = {
     "gpt-oss": "<|return|>",
     "phi 3": "<|end|>",
     "gemma": "<end_of_turn>",
+    "gemma 4": "<turn|>",
+    "nemotron": "\n<SPECIAL_12>",
     "glm": "<|user|>",
     "mistral": "</s>",
     "mistral with system": "</s>",
@@ -172,6 +181,12 @@ def test_a_switch_that_closes_reasoning_beforehand_trains_every_turn_behind_the_
     assert trained(tokenizer, two, enable_thinking=False) == ["Yes.<|im_end|>", "No.<|im_end|>"]
     with pytest.raises(DataError, match=r"message 2 has reasoning.*closes it beforehand"):
         trained(tokenizer, REASONED, enable_thinking=False)
+
+
+@pytest.mark.parametrize("family", ["gemma 4", "nemotron"])
+def test_reasoning_behind_a_prompt_that_closes_it_is_refused(family: str) -> None:
+    with pytest.raises(DataError, match=r"message 2 has reasoning, and .* prompt closes it beforehand"):
+        trained(tokenizer_of(family), chat("One?", "<think>\nfirst\n</think>\n\nYes."))
 
 
 def test_reasoning_that_a_template_has_no_place_for_is_refused() -> None:

@@ -205,6 +205,37 @@ def test_other_kinds_of_adapters_are_merged_too(
     assert torch.allclose(_logits(tmp_path / "out"), _logits(base, trained), atol=1e-4)
 
 
+def test_the_bias_by_which_experts_are_chosen_is_saved_in_float32_whatever_the_weights_are(
+    saved: SavedModel, adapter: SavedAdapter, tmp_path: Path
+) -> None:
+    """Its values are close beside each other: rounded to bfloat16, other experts would be chosen."""
+    sizes = {"n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1}
+    base = saved("glm4_moe", first_k_dense_replace=1, moe_intermediate_size=16, **sizes)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    bias = 7 + torch.rand(8) / 8
+    name, place = next((name, part) for name, part in model.named_buffers() if "e_score_correction_bias" in name)
+    place.copy_(bias)
+    model.save_pretrained(base)
+    export_weights(find_checkpoint(str(adapter(base, target_modules=["o_proj"]))), _new(tmp_path))
+    with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as weights:
+        assert torch.equal(weights.get_tensor(name), bias)
+        assert weights.get_tensor("model.embed_tokens.weight").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"rank_pattern": {"q_proj": 8}}, {"alpha_pattern": {"q_proj": 32}}, {"init_lora_weights": "pissa"}],
+)
+def test_an_adapter_whose_settings_vllm_does_not_read_is_said_to_answer_otherwise_there(
+    settings: dict[str, Any], saved: SavedModel, adapter: SavedAdapter, tmp_path: Path
+) -> None:
+    base = saved("llama")
+    found = find_checkpoint(str(adapter(base, **settings)))
+    exported = export_adapter(found, _new(tmp_path), base="me/base", opens_at=str(base))
+    told = f"vLLM does not read {next(iter(settings))}, and answers otherwise: export it as merged for that."
+    assert exported.notes == (told,)
+
+
 @pytest.mark.parametrize("settings", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}])
 def test_an_adapter_that_vllm_would_refuse_is_said_to_be_one(
     settings: dict[str, Any], saved: SavedModel, adapter: SavedAdapter, tmp_path: Path

@@ -83,6 +83,16 @@ def test_a_template_that_writes_a_part_of_a_message_or_in_another_form_has_shown
     assert template.answer([*chat, Message(role="assistant", content="No.")])
 
 
+@pytest.mark.parametrize("system", ["/no_think", "Be brief. /no_think", "/no_think Be brief."])
+def test_a_chat_whose_switch_the_template_takes_out_is_trained_on(system: str) -> None:
+    template = made(t.CHATML.replace("m.content", "m.content.replace('/no_think', '').strip()"))
+    [row] = template.training_rows([Chat(messages=(Message(role="system", content=system), *said("Hi?", "No.")))])[0]
+    assert "/no_think" not in template.tokenizer.decode(row.ids)
+    left_out = made(t.CHATML.replace("m.content", "(m.content if m.role == 'assistant' else '')"))
+    with pytest.raises(DataError, match=r"leaves out message 1 \(user\)"):
+        left_out.training_rows([Chat(messages=(*said("Hi? /no_think", "No."),))])
+
+
 def test_a_message_behind_a_moved_system_message_keeps_its_number() -> None:
     template = made(
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"

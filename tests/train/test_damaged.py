@@ -36,6 +36,7 @@ def _blank(path: Path) -> None:
         ("optimizer.pt", _blank),
         ("optimizer.pt", Path.unlink),
         ("rng_state.pth", _halve),
+        ("rng_state.pth", Path.unlink),
         ("model.safetensors", _halve),
         ("model.safetensors", lambda path: path.write_bytes(b"")),
         ("model.safetensors", Path.unlink),

@@ -12,7 +12,7 @@ import yaml
 
 from midspec.core.errors import CheckpointError, ConfigError, MissingError
 from midspec.models import find_checkpoint
-from midspec.train import TrainJob, load_job
+from midspec.train import TrainJob, load_job, unusual_settings
 from midspec.train._loop import learning_rate
 
 GOOD: dict[str, Any] = {
@@ -100,3 +100,23 @@ def test_asking_for_settings_imports_no_torch() -> None:
     code = "import sys, midspec.train, midspec.models; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "recipe", "says"),
+    [
+        ("finetune", {"lora": {"r": 8}}, "lora is set, and method is full"),
+        ("finetune", {"schedule": "constant", "final_lr_fraction": 0.1}, "final_lr_fraction is not used"),
+        ("finetune", {"warmup_updates": 4, "warmup_fraction": 0.1}, "warmup_fraction is not used"),
+        ("dpo", {"n_updates": 20, "n_epochs": 3}, "n_epochs is not used"),
+        ("finetune", {"lora": {"r": 8}, "method": "full"}, None),  # said in so many words
+        ("finetune", {"lora": {"r": 8}, "method": "lora"}, None),
+        ("finetune", {"schedule": "cosine", "final_lr_fraction": 0.1, "warmup_updates": 4}, None),
+        ("finetune", {"n_epochs": 3, "n_updates": 20}, None),
+        ("dpo", {"n_updates": 20, "n_epochs": 1}, None),
+    ],
+)
+def test_a_setting_that_is_not_used_is_told(stage: str, recipe: dict[str, Any], says: str | None) -> None:
+    told = unusual_settings(TrainJob.model_validate({**GOOD, "stage": stage, "recipe": recipe}).recipe, stage)
+    assert [sentence for sentence in told if says is None or not sentence.startswith(says)] == []
+    assert len(told) == (says is not None)

@@ -277,3 +277,13 @@ def test_the_example_marks_what_the_assistant_says(make_job: Callable[..., Train
 def test_more_updates_than_the_rows_give_are_refused(make_job: Callable[..., TrainJob]) -> None:
     with pytest.raises(PreflightError, match="n_updates asks for 700"):
         preflight(make_job(recipe={"n_updates": 700}))
+
+
+@pytest.mark.parametrize(("asked", "is_told"), [(0.2, False), (0.8, True), (5, True)])
+def test_a_warm_up_that_takes_most_of_the_updates_is_told(
+    make_job: Callable[..., TrainJob], asked: float, is_told: bool
+) -> None:
+    n_updates = preflight(make_job(recipe={"n_updates": None})).n_updates
+    seen = preflight(make_job(recipe={"n_updates": None, "warmup_updates": int(asked * n_updates)}))
+    told = f"warmup_updates is {int(asked * n_updates):,}, and there are {n_updates:,} updates: "
+    assert any(warning.startswith(told) for warning in seen.warnings) == is_told

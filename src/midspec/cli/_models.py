@@ -185,7 +185,7 @@ def train(
         job = job.model_copy(update={"execution": job.execution.model_copy(update={"processes": processes})})
     with leading(job, device) as ranks:
         if ranks.is_main:
-            for each in unusual_settings(job.recipe):
+            for each in unusual_settings(job.recipe, job.stage):
                 warn(f"recipe.{each}")
             alone = ranks.n == 1 and (job.execution.processes or 1) == 1
             judge = o.access(judge_url, budget=budget)

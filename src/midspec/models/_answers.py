@@ -15,12 +15,14 @@ _TAGS = {
     "<seed:think>": "</seed:think>",
     "<reasoning>": "</reasoning>",
     "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|channel>thought": "<channel|>",
 }
 _OPENED = re.compile(f"({'|'.join(map(re.escape, _TAGS))})\\s*$")
 _CLOSED = re.compile(f"({'|'.join(map(re.escape, _TAGS.values()))})\\s*$")
 ANY_TAG = re.compile("|".join(map(re.escape, (*_TAGS, *_TAGS.values()))))
 _N_PLAIN_KEYS = 2  # role and content
 _EMPTY = re.compile("|".join(f"{re.escape(tag)}\\s*{re.escape(end)}" for tag, end in _TAGS.items()))
+_ENDS_EMPTY = re.compile(f"(?:{_EMPTY.pattern})\\s*$")
 
 
 class Answer(NamedTuple):
@@ -57,6 +59,12 @@ def opens_reasoning(prompt: str) -> str:
     return match[0] if match else ""
 
 
+def closes_reasoning(prompt: str) -> str:
+    """Return the empty block of reasoning, and white space, that end a generation prompt; empty if none does."""
+    match = _ENDS_EMPTY.search(prompt)
+    return match[0] if match else ""
+
+
 def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
     """Split a message into reasoning and answer, which are fields, or a text with tags.
 
@@ -83,15 +91,16 @@ def make_answer(
 
     Where the whole begins with the generation prompt and holds all that the message says, it is what follows the
     prompt. Else the template drops reasoning from answers, and its prompt may open reasoning (DeepSeek-R1's, QwQ's):
-    then it is the reasoning, its end, and the answer as the template writes it.
+    then it is the reasoning, its end, and the answer as the template writes it. A prompt may also end with an empty
+    block that the template writes in no answer (Gemma 4's, Nemotron's): then it is the answer behind that.
 
     Args:
         message: the assistant's, as the template gets it.
         number: its place in the chat, from 1.
         prompt: the messages before it, rendered with the generation prompt.
         whole: the messages up to it, rendered.
-        turn: the part of `whole` from where the prompt ends, or from the tag on with which the prompt opens reasoning,
-            to the end of the turn, without that; `None` if `whole` does not begin so.
+        turn: the part of `whole` from where the prompt ends, or from the tag on with which the prompt opens reasoning
+            or the block that it closes, to the end of the turn, without that; `None` if `whole` does not begin so.
         end: of the turn.
         has_tags: whether the tokenizer or the template knows tags of reasoning.
 
@@ -110,10 +119,16 @@ def make_answer(
         is_empty = not thought.strip() and bool(_EMPTY.search(turn))
         place = _place(text, str(message["content"]))
         return Answer(prompt, text + end, place, tail, is_restored=False, has_empty_reasoning=is_empty)
-    tag = opening.rstrip() or next(iter(_TAGS))
-    said = turn.rpartition(_TAGS[tag])[2]
+    block = closes_reasoning(prompt)
+    if block and thought.strip():
+        raise _refusal(number, prompt, reasoned)
+    tag = next((tag for tag in _TAGS if (opening or block).startswith(tag)), next(iter(_TAGS)))
+    _, found, said = turn.rpartition(_TAGS[tag])
     if not _holds(said, {**message, "content": reasoned.said, "reasoning_content": None}):
         raise DataError(f"the chat template does not write message {number} as it is", hint="Fix or remove that chat")
+    if block:
+        said = said.lstrip("\n") if found else said
+        return Answer(prompt, said + end, _place(said, reasoned.said), "", is_restored=False, has_empty_reasoning=True)
     if not opening and not has_tags:
         raise _refusal(number, prompt, reasoned)
     # The line feeds around reasoning are as those of the prompt: Qwen3 and QwQ have them, DeepSeek-V3.1 has none.

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message
-from midspec.models._answers import Answer, kept_answer, make_answer, opens_reasoning
+from midspec.models._answers import Answer, closes_reasoning, kept_answer, make_answer, opens_reasoning
 from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
 from midspec.models._rendering import Renderer
 from midspec.models._template_turns import (
@@ -270,6 +270,8 @@ class ChatTemplate:
         prompt = self._renderer.render(turns[:-1], tools, ask=True) if prompt is None else prompt
         whole = self._renderer.render(turns, tools, ask=False) if whole is None else whole
         stem = prompt[: len(prompt) - len(opens_reasoning(prompt))]
+        if not whole.startswith(stem):
+            stem = prompt[: len(prompt) - len(closes_reasoning(prompt))]
         cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
         turn, end = cut if cut is not None else (None, "")
         if turns[-1].get("tool_calls") and end == self._ends.end and not self._ends.is_written:

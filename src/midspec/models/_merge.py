@@ -19,7 +19,7 @@ from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
 from midspec.models._for_readers import add_older_keys, copy_vocabularies
-from midspec.models._open import base_apart, load_model, open_config, tokenizer_of
+from midspec.models._open import base_apart, cast_weights, load_model, open_config, tokenizer_of
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
 from midspec.models._quiet import quiet
 
@@ -120,14 +120,11 @@ def export_weights(
         merged = compare_logits(probe_logits(model, start.probes), start.trained, start.base)
         _refuse_other(merged, start, "the merged weights", checkpoint)
     chosen = _DTYPES[name]
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(weight.to(chosen).float())
-    rounded = probe_logits(model, start.probes)
+    rounded = probe_logits(cast_weights(cast_weights(model, chosen), torch.float32), start.probes)
     model.config.use_cache = True
     model.generation_config = _generation(start, model.generation_config, temperature)
     with quiet():
-        model.to(chosen).save_pretrained(folder)
+        cast_weights(model, chosen).save_pretrained(folder)
         start.tokenizer.save_pretrained(folder)
     copy_vocabularies(start.tokenizer, folder, checkpoint.model, parent.model if parent is not None else None)
     add_older_keys(start.tokenizer, folder)
@@ -178,7 +175,7 @@ def export_adapter(
         _generation(start, start.model.generation_config, temperature).save_pretrained(folder)
     copy_vocabularies(start.tokenizer, folder, checkpoint.model)
     add_older_keys(start.tokenizer, folder)
-    rank, notes = _rank(start.model), _adapter_notes(settings)
+    rank, notes = _rank(start.model), _adapter_notes(settings, changes_base=base_apart(checkpoint) is not None)
     start = start._replace(model=None)
     again = load_model(Checkpoint(model=opens_at, adapter=str(folder)), dtype=torch.float32).eval()
     saved = compare_logits(probe_logits(again, start.probes), start.trained, start.base)
@@ -340,17 +337,25 @@ def _served_notes(served: Kept | None, start: _Start, dtype: str) -> tuple[str, 
     return (f"Computed in {dtype}, as servers do, logits are off by {share}: evaluate it in float32.",)
 
 
-def _adapter_notes(settings: dict[str, Any]) -> tuple[str, ...]:
-    """Say what vLLM refuses of an adapter (vllm/lora/peft_helper.py), before it does at the first request."""
+def _adapter_notes(settings: dict[str, Any], *, changes_base: bool) -> tuple[str, ...]:
+    """Say what vLLM refuses of an adapter (vllm/lora/peft_helper.py), before it does at the first request.
+
+    What it does not read is worse: it serves the adapter, by the rank and alpha of the whole or over the plain base.
+    """
     refused = [
         name
-        for name in ("modules_to_save", "use_dora", "trainable_token_indices", "target_parameters")
+        for name in ("modules_to_save", "use_dora", "trainable_token_indices", "target_parameters", "lora_bias")
         if settings.get(name)
     ]
     refused += ["bias"] if settings.get("bias", "none") != "none" else []
-    if not refused:
-        return ()
-    return (f"vLLM serves no adapter with {', '.join(refused)}: export it as merged for that.",)
+    unread = [name for name in ("rank_pattern", "alpha_pattern") if settings.get(name)]
+    unread += ["init_lora_weights"] if changes_base else []
+    notes = []
+    if refused:
+        notes.append(f"vLLM serves no adapter with {', '.join(refused)}: export it as merged for that.")
+    if unread:
+        notes.append(f"vLLM does not read {', '.join(unread)}, and answers otherwise: export it as merged for that.")
+    return tuple(notes)
 
 
 def _exported(

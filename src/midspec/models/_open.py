@@ -180,10 +180,31 @@ def load_model(
     if not getattr(model, "is_quantized", False) and getattr(open_config(opened), "quantization_config", None):
         # transformers 5.23 dequantises FP8 where there is no GPU for it, and leaves the other weights as saved.
         note(f"its weights are quantised, and are computed as {model.dtype}", checkpoint.model)
-        model = model.to(dtype if isinstance(dtype, torch.dtype) else model.dtype)
+        model = cast_weights(model, dtype if isinstance(dtype, torch.dtype) else model.dtype)
     elif not torch.cuda.is_available():
         refuse_quantised(model, checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
+
+
+def cast_weights(model: Any, dtype: torch.dtype) -> Any:
+    """Turn a model's weights into `dtype`, but for those that transformers has in float32 whatever the others are.
+
+    Such is the bias by which DeepSeek-V3 chooses experts: rounded to bfloat16, it chooses others.
+
+    Args:
+        model: without an adapter; changed in place.
+        dtype: of the other weights.
+    """
+    names = {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
+    if dtype == torch.float16:
+        names |= {*(getattr(model, "_keep_in_fp32_modules", None) or ())}
+    parts = (re.escape(name).replace(r"\*", ".*") for name in sorted(names))
+    exact = re.compile("|".join(rf"(?:^|\.){part}(?:$|\.)" for part in parts) or "(?!)")
+    saved = model.state_dict().keys()
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        if weight.is_floating_point() and name in saved:
+            weight.data = weight.data.to(torch.float32 if exact.search(name) else dtype)
+    return model
 
 
 def refuse_quantised(model: Any, where: str) -> None:

@@ -27,7 +27,7 @@ from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
 from midspec.study.jobs._stage_data import FirstChatsStep
 from midspec.study.jobs._train import GrpoStep
-from midspec.train import unusual_settings
+from midspec.train import Recipe, unusual_settings
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 
@@ -259,11 +259,13 @@ def _unknown_words(study: Study, steps: Sequence[Step]) -> Iterator[str]:
 def _unusual_recipes(study: Study) -> Iterator[str]:
     """Say which settings of training are far from what is usual, and where they stand."""
     training = study.config.training
-    recipes = {f"base.stages[{index}].recipe": stage.recipe for index, stage in enumerate(study.config.base.stages)}
-    recipes |= {f"training.{kind}": own for kind in STAGE_KINDS if (own := getattr(training, kind)) is not None}
-    recipes |= {f"training.recipes.{name}": recipe for name, recipe in training.recipes.items()}
-    for where, recipe in recipes.items():
-        yield from (f"{where}.{sentence}" for sentence in unusual_settings(recipe))
+    recipes: list[tuple[str, Recipe, str | None]] = [
+        (f"base.stages[{index}].recipe", stage.recipe, None) for index, stage in enumerate(study.config.base.stages)
+    ]
+    recipes += [(f"training.{kind}", own, kind) for kind in STAGE_KINDS if (own := getattr(training, kind)) is not None]
+    recipes += [(f"training.recipes.{name}", recipe, None) for name, recipe in training.recipes.items()]
+    for where, recipe, stage in recipes:
+        yield from (f"{where}.{sentence}" for sentence in unusual_settings(recipe, stage))
 
 
 def _untitled_sets(study: Study, items: tuple[str, ...] | None, of_tasks: tuple[str, ...]) -> Iterator[str]:

@@ -146,6 +146,11 @@ def _count(
     # Never all of them: the last update trains at the full rate.
     n_warmup = round(job.recipe.warmup_fraction * n_updates) if n_warmup is None else n_warmup
     n_warmup = min(n_warmup, n_updates - 1)
+    warnings = encoded.warnings
+    asked = job.recipe.warmup_updates
+    if job.recipe.n_updates is None and asked is not None and n_warmup > n_updates // 2:  # else `_usual.py` tells it
+        told = f"warmup_updates is {asked:,}, and there are {n_updates:,} updates: the learning rate is hardly reached"
+        warnings = (*warnings, told)
     real = sum(len(piece.ids) for row in used for piece in row)
     return Preflight(
         stage=job.stage,
@@ -168,7 +173,7 @@ def _count(
         example=_example(used[0], tokenizer),
         n_untrained=encoded.n_untrained,
         notes=encoded.notes,
-        warnings=encoded.warnings,
+        warnings=warnings,
         longest_tokens=max((len(piece.ids) for row in used for piece in row), default=0),
     )
 

@@ -116,8 +116,9 @@ def _damage(checkpoint: Path, row_type: type[MetricsRow]) -> str:
         n_done, is_last = state["global_step"], state["global_step"] == state["max_steps"]
         if [row.update for row in read_rows(checkpoint / _METRICS, row_type)] != list(range(1, n_done + 1)):
             return f"{_METRICS} has not the {n_done} updates that were made"
-        needed = () if is_last else ("optimizer.pt", "scheduler.pt")
-        if lost := [name for name in needed if not (checkpoint / name).is_file()]:
+        # Each process has a file of random numbers; without it Trainer draws others for dropout, and says nothing.
+        needed = () if is_last else ("optimizer.pt", "scheduler.pt", "rng_state*.pth")
+        if lost := [name for name in needed if not any(checkpoint.glob(name))]:
             return f"there is no {lost[0]}"
         read = {path.name: json.loads(path.read_bytes()) for path in checkpoint.rglob("*.json")}
         for path in sorted(checkpoint.rglob("*.pt*")):  # torch's files are zip archives, with a checksum for each part

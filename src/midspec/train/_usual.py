@@ -1,4 +1,4 @@
-"""Settings of training that are far from what anybody uses: most often a slip, and told before anything is trained."""
+"""Settings of training that are far from what anybody uses, or are not used: told before anything is trained."""
 
 from __future__ import annotations
 
@@ -41,9 +41,26 @@ _BOUNDS = {
 _SCALES = _Bounds(0.1, 32, "1 to 2")
 
 
-def unusual_settings(recipe: Recipe) -> tuple[str, ...]:
-    """Say which settings of a recipe are far outside what is usual, a sentence each."""
-    return tuple(_unusual(recipe))
+def unusual_settings(recipe: Recipe, stage: str | None = None) -> tuple[str, ...]:
+    """Say which settings of a recipe are far outside what is usual, or are not used, a sentence each.
+
+    Args:
+        recipe: of a stage.
+        stage: which; `None` for a recipe of several.
+    """
+    return (*_unusual(recipe), *_unused(recipe, stage))
+
+
+def _unused(recipe: Recipe, stage: str | None) -> Iterator[str]:
+    given = recipe.model_fields_set
+    if "lora" in given and "method" not in given:
+        yield "lora is set, and method is full, so that all weights are trained: set method to lora, or leave lora out"
+    if recipe.schedule == "constant" and recipe.final_lr_fraction:
+        yield "final_lr_fraction is not used, as schedule is constant: set schedule to cosine, or leave it out"
+    if recipe.warmup_updates is not None and "warmup_fraction" in given:
+        yield "warmup_fraction is not used, as warmup_updates is set: leave one of them out"
+    if stage in ("dpo", "grpo") and recipe.n_epochs > 1:
+        yield f"n_epochs is not used: {stage} goes through its data as often as n_updates needs. Leave it out"
 
 
 def _unusual(recipe: Recipe) -> Iterator[str]:
