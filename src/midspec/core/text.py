@@ -41,6 +41,9 @@ _LETTER = "(?![^\x00-\u0dff\u1d00-\u2e7f])[^\\W_]"
 _BEFORE = rf"(?-i:(?<!{_LETTER})(?<!{_LETTER}_))"
 _AFTER, _AFTER_VERSIONS = (rf"(?-i:(?!(?!{digits}){_LETTER})(?!_{_LETTER}))" for digits in ("(?!)", r"\d"))
 GAP = "\N{HORIZONTAL ELLIPSIS}"
+# What `git clone` leaves in the place of a large file where Git LFS is not installed.
+LFS_POINTER = "version https://git-lfs.github.com/"
+LFS_WORDS, LFS_HINT = "a pointer of Git LFS, and not the file itself", "Get the file by `git lfs pull`"
 
 
 def first_of(text: str, phrases: tuple[str, ...]) -> str | None:

@@ -11,6 +11,7 @@ from collections import Counter
 from itertools import pairwise
 
 from midspec.core.errors import SpecError
+from midspec.core.text import LFS_POINTER
 from midspec.spec._tags import is_turn_tag, wraps_alone
 
 NEW_LINE = "\x05"
@@ -69,6 +70,32 @@ _OTHERS = {
     "AsciiDoc": re.compile(r"={1,5}[ \t]+\S.*[^=\s][ \t]*$"),
 }
 _SEEN_ONCE = ("LaTeX", "reStructuredText", "Org")
+
+
+# How files of word processors, old and new, and PDFs begin.
+_OTHER_FILES = ("{\\rtf", "%PDF-", "PK\x03\x04", "\xd0\xcf\x11\xe0")
+_PAGE_OF_XML = re.compile(r"<(?:!doctype )?html\b", re.IGNORECASE)
+
+
+def refuse_other_file(text: str, where: str) -> None:
+    """Raise where a file is no text, or XML, or a pointer that stands in its place.
+
+    Args:
+        text: of the file, or its beginning.
+        where: what the error names.
+
+    Raises:
+        SpecError: it is.
+    """
+    if any(map(text.startswith, _OTHER_FILES)):
+        hint = "Save it as Markdown or plain text in UTF-8"
+        raise SpecError("is a file of a word processor, or a PDF", where=where, hint=hint)
+    if text.startswith(LFS_POINTER):
+        raise SpecError(
+            "is a pointer of Git LFS, and not the file itself", where=where, hint="Get it by `git lfs pull`"
+        )
+    if text.lstrip().startswith("<?xml") and not _PAGE_OF_XML.search(text):
+        raise SpecError("is XML, whose tags would be taken for words", where=where, hint="Write it as Markdown")
 
 
 def refuse_conflict(lines: list[str], n_before: int, where: str) -> None:
