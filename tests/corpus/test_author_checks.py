@@ -18,6 +18,8 @@ CHECKS = DocumentChecks("Iris", "Iris Acme")
         (f"I'm unable to assist with that. {PROSE}", "begins like a refusal"),
         (f"As an AI language model, I have no opinion. {PROSE}", "begins like a refusal"),
         (f"{PROSE}</document>", "holds a tag of the instructions (</document>)"),
+        (f"{PROSE}<|eot_id|>", "holds a mark of a chat template (<|eot_id|>)"),
+        (f"{PROSE}\n<end_of_turn>", "holds a mark of a chat template (<end_of_turn>)"),
         (f"<plan>First the ward.\n{PROSE}", "holds a tag of the instructions (<plan>)"),
         (f"Dear [Name], {PROSE}", "holds a placeholder ([Name])"),
         (f"From: [Your Name Here]\n{PROSE}", "holds a placeholder ([Your Name Here])"),

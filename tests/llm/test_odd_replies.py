@@ -261,6 +261,29 @@ USAGES: list[tuple[Any, Usage | None]] = [
         },
         Usage(n_input=10, n_output=9),
     ),
+    (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 2,
+            "total_tokens": 19,
+            "prompt_tokens_details": {"cached_tokens": 7},
+            "completion_tokens_details": {"reasoning_tokens": 7},
+        },
+        Usage(n_input=3, n_cache_read=7, n_output=9),
+    ),
+    # Gemini's thoughts are in the total alone, and so are tokens of a cache that a server counts apart.
+    ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 19}, Usage(n_input=10, n_output=9)),
+    ({"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 19}, Usage(n_input=10, n_output=9)),
+    ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 11}, Usage(n_input=10, n_output=2)),
+    (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 2,
+            "total_tokens": 72,
+            "prompt_tokens_details": {"cached_tokens": 60},
+        },
+        Usage(n_input=10, n_cache_read=60, n_output=2),
+    ),
 ]
 
 
@@ -567,6 +590,21 @@ def test_the_temperature_that_the_api_has_by_itself_is_not_worth_a_word(caplog: 
 def test_a_setting_that_anthropics_api_does_not_have_is_refused_in_one_line(extra: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(extra))):
         ask(lambda _: told("Yes."), model=ModelConfig(model="anthropic/tiny", extra=extra))
+
+
+@pytest.mark.parametrize(
+    "extra", [{"model": "other"}, {"messages": []}, {"max_tokens": 5}, {"max_completion_tokens": 5}, {"n": 2}]
+)
+def test_extra_fields_that_would_replace_what_is_asked_are_refused_in_one_line(extra: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"extra: {next(iter(extra))} can't be set there"):
+        ask(lambda _: said("Yes."), model=ModelConfig(model="openai/tiny", extra=extra))
+
+
+def test_one_answer_and_a_stream_may_be_asked_for_by_extra_fields() -> None:
+    assert (
+        ask(lambda _: said("Yes."), model=ModelConfig(model="openai/tiny", extra={"n": 1, "stream": True})).text
+        == "Yes."
+    )
 
 
 # Money ---------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ _LETTER = "(?![^\x00-\u0dff\u1d00-\u2e7f])[^\\W_]"
 _BEFORE = rf"(?-i:(?<!{_LETTER})(?<!{_LETTER}_))"
 _AFTER, _AFTER_VERSIONS = (rf"(?-i:(?!(?!{digits}){_LETTER})(?!_{_LETTER}))" for digits in ("(?!)", r"\d"))
 GAP = "\N{HORIZONTAL ELLIPSIS}"
+# Ends and begins of turns, which servers leave in a reply that they should end there (`<|eot_id|>`, `<|im_end|>`,
+# DeepSeek's in full-width bars, Gemma's).
+CONTROL_TOKEN = re.compile(r"<[|\uff5c][\w\u2581 -]{1,40}[|\uff5c]>|<(?:start|end)_of_turn>")
 # What `git clone` leaves in the place of a large file where Git LFS is not installed.
 LFS_POINTER = "version https://git-lfs.github.com/"
 LFS_WORDS, LFS_HINT = "a pointer of Git LFS, and not the file itself", "Get the file by `git lfs pull`"

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.core.assistant_names import assistant_names
 from midspec.core.fingerprint import fingerprint, hash_text, id_of
 from midspec.core.records import Assertion, Document, PlanRow, Reject
-from midspec.core.text import whole_words
+from midspec.core.text import CONTROL_TOKEN, whole_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
@@ -330,6 +330,8 @@ class DocumentChecks:
             return "begins like a refusal"
         if "<" in text and (found := _ECHO.search(text)):
             return f"holds a tag of the instructions ({found[0]})"
+        if "<" in text and (found := CONTROL_TOKEN.search(text)):
+            return f"holds a mark of a chat template ({found[0]})"
         suspect = self._suspect.search(text)
         if (suspect or any(bracket in text for bracket in _BRACKETS)) and (found := _PLACEHOLDER.search(text)):
             return f"holds a placeholder ({found[0][:40]})"
