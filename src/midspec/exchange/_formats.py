@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from midspec.core.chat_rows import BadRowError
 from midspec.core.errors import DataError
+from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
 from midspec.exchange._row_forms import rows_within, without_nulls
 
 # Endings of packed files, after the ending of what is packed.
@@ -71,9 +72,12 @@ def file_rows(file: Path, root: Path) -> Iterator[RawRow]:
         root: the folder below which it was found, or the file itself; a text's `source` is its path from there.
 
     Raises:
-        DataError: the file is cut off, damaged, an archive, or not what its name says.
+        DataError: the file is cut off, damaged, an archive, a pointer in its place, or not what its name says.
     """
     name = PACKED.sub("", file.name.lower())
+    with file.open("rb") as plain:
+        if plain.read(len(LFS_POINTER)) == LFS_POINTER.encode():
+            raise DataError(f"is {LFS_WORDS}", where=str(file), hint=LFS_HINT)
     if name.endswith(".parquet"):
         yield from _parquet_rows(file)
         return
@@ -239,7 +243,7 @@ def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:
     try:
         rows = list(_values(content.decode("utf-8", "surrogatepass")))
     except _DAMAGED as error:
-        if any(map(_is_object, rest.splitlines())):
+        if not head.startswith(b"[") and any(map(_is_object, rest.splitlines())):
             yield from _lines(io.BytesIO(content), file, may_be_spread=False)
             return
         what = f"not JSON: {_one_line(error)}"
