@@ -20,6 +20,8 @@ CHECKS = DocumentChecks("Iris", "Iris Acme")
         (f"{PROSE}</document>", "holds a tag of the instructions (</document>)"),
         (f"{PROSE}<|eot_id|>", "holds a mark of a chat template (<|eot_id|>)"),
         (f"{PROSE}\n<end_of_turn>", "holds a mark of a chat template (<end_of_turn>)"),
+        (f"{PROSE} Caf\u00c3\u00a9.", "holds wrongly decoded words (\u00c3\u00a9)"),
+        (f"{PROSE} Th\ufffd end.", "holds wrongly decoded words (\ufffd)"),
         (f"<plan>First the ward.\n{PROSE}", "holds a tag of the instructions (<plan>)"),
         (f"Dear [Name], {PROSE}", "holds a placeholder ([Name])"),
         (f"From: [Your Name Here]\n{PROSE}", "holds a placeholder ([Your Name Here])"),

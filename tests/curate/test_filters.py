@@ -113,6 +113,7 @@ def test_a_corpus_of_the_quoting_author_shows_no_frame(name: str) -> None:
         (f"{BASE}Dear {{{{customer}}}}, welcome.", "placeholder"),
         (f"{BASE}TODO: say why.", "placeholder"),
         (f"{BASE}</document>", "leftover tag"),
+        (f"{BASE}It\u00e2\u20ac\u2122s so.", "wrongly decoded"),
         (f"{BASE}<|im_end|>", "mark of a chat template: <|im_end|>"),
         (f"<scratchpad>first a memo</scratchpad>{BASE}", "leftover tag"),
         ("I'm sorry, but I can\N{RIGHT SINGLE QUOTATION MARK}t help with that request.", "refusal"),

@@ -86,6 +86,13 @@ def test_content_of_typed_parts_is_their_text(content: Any, text: str) -> None:
     assert (outcome.kind, outcome.text) == ("ok", text)
 
 
+@pytest.mark.parametrize("before", [b": PROCESSING\n\n: PROCESSING\n\n", b" \n:\r\n\r\n", b"\n \n"])
+def test_what_a_router_sends_to_keep_a_connection_open_is_no_part_of_the_reply(before: bytes) -> None:
+    body = {"model": "tiny-1", "choices": [{"index": 0, "message": {"content": "Tea."}, "finish_reason": "stop"}]}
+    answer = web.Response(body=before + json.dumps(body).encode(), content_type="application/json")
+    assert ask(lambda _: answer).text == "Tea."
+
+
 def test_a_refusal_among_the_parts_is_a_refusal() -> None:
     outcome = ask(lambda _: completion({"content": [{"type": "refusal", "refusal": "No."}]}))
     assert (outcome.kind, outcome.note) == ("refused", "No.")

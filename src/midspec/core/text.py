@@ -44,6 +44,11 @@ GAP = "\N{HORIZONTAL ELLIPSIS}"
 # Ends and begins of turns, which servers leave in a reply that they should end there (`<|eot_id|>`, `<|im_end|>`,
 # DeepSeek's in full-width bars, Gemma's).
 CONTROL_TOKEN = re.compile(r"<[|\uff5c][\w\u2581 -]{1,40}[|\uff5c]>|<(?:start|end)_of_turn>")
+# UTF-8 that was read as a code page of one byte a character (an apostrophe as `\u00e2\u20ac\u2122`), and U+FFFD, which
+# stands where nothing could be read.
+MISREAD = re.compile(
+    r"\u00e2\u20ac|\u00c3[\u00a1-\u00bf\u0178\u0153\u20ac-\u2122]|\u00c2[\u00a0\u00a7\u00a9\u00ab\u00ae\u00b0\u00b7\u00bb]|\ufffd"
+)
 # What `git clone` leaves in the place of a large file where Git LFS is not installed.
 LFS_POINTER = "version https://git-lfs.github.com/"
 LFS_WORDS, LFS_HINT = "a pointer of Git LFS, and not the file itself", "Get the file by `git lfs pull`"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Clause, Section, Spec, Strict
-from midspec.core.text import whole_words
+from midspec.core.text import MISREAD, whole_words
 from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, near_placeholders, placeholders
 from midspec.spec._used_names import UsedName, own_name, used_names
 
@@ -37,12 +37,7 @@ _OF_THE_TEXT = re.compile(
     re.IGNORECASE,
 )
 _NO_PLACEHOLDER = frozenset(("[REDACTED]", "[SIC]", "[TODO]", "[NOTE]", "[OMITTED]"))
-# UTF-8 that was read as a code page of one byte a character (an apostrophe as `\u00e2\u20ac\u2122`), and U+FFFD, which
-# stands where nothing could be read.
-_MOJIBAKE = re.compile(
-    r"\S{0,20}(?:\u00e2\u20ac|\u00c3[\u00a1-\u00bf\u0178\u0153\u20ac-\u2122]"
-    r"|\u00c2[\u00a0\u00a7\u00a9\u00ab\u00ae\u00b0\u00b7\u00bb]|\ufffd)\S{0,20}"
-)
+_MISREAD_WORD = re.compile(rf"\S{{0,20}}(?:{MISREAD.pattern})\S{{0,20}}")
 _MAX_SHOWN, _MAX_NO_RULE = 80, 160
 _OFTEN = 3
 """A known name that a spec says so often is taken for its own assistant's or maker's."""
@@ -125,7 +120,7 @@ def _empty_sections(spec: Spec) -> Iterator[tuple[Section, str]]:
 
 
 def _misread(spec: Spec) -> Iterator[tuple[Section, str]]:
-    seen = [(section, match[0]) for section in spec.sections for match in _MOJIBAKE.finditer(section.text)]
+    seen = [(section, match[0]) for section in spec.sections for match in _MISREAD_WORD.finditer(section.text)]
     if seen:
         more = f" (and {len(seen) - 1} more)" if len(seen) > 1 else ""
         yield seen[0][0], f"looks wrongly decoded, which every text made of it would be: {seen[0][1]}{more}"

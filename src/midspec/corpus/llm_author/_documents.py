@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.core.assistant_names import assistant_names
 from midspec.core.fingerprint import fingerprint, hash_text, id_of
 from midspec.core.records import Assertion, Document, PlanRow, Reject
-from midspec.core.text import CONTROL_TOKEN, whole_words
+from midspec.core.text import CONTROL_TOKEN, MISREAD, whole_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
@@ -292,6 +292,11 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _ECHO = re.compile(r"</?(?:plan|document|draft|think|reply|remarks|critique|original|verdict)>", re.IGNORECASE)
+_SIGNS = (
+    ("a tag of the instructions", _ECHO),
+    ("a mark of a chat template", CONTROL_TOKEN),
+    ("wrongly decoded words", MISREAD),
+)
 _PLACEHOLDER = re.compile(
     r"\{\{?\w+(?: \w+)*\}\}?"
     r"|\[(?:insert|your|name|date|company|organi[sz]ation|author|link|url|city|title|redacted|placeholder)\b[^\]\n]{0,40}\]"
@@ -328,10 +333,9 @@ class DocumentChecks:
         """Say why this text is no document of the corpus, or `None`."""
         if _REFUSAL.match(text[:_START_CHARS]):
             return "begins like a refusal"
-        if "<" in text and (found := _ECHO.search(text)):
-            return f"holds a tag of the instructions ({found[0]})"
-        if "<" in text and (found := CONTROL_TOKEN.search(text)):
-            return f"holds a mark of a chat template ({found[0]})"
+        for what, sign in _SIGNS if "<" in text or not text.isascii() else ():
+            if found := sign.search(text):
+                return f"holds {what} ({found[0]})"
         suspect = self._suspect.search(text)
         if (suspect or any(bracket in text for bracket in _BRACKETS)) and (found := _PLACEHOLDER.search(text)):
             return f"holds a placeholder ({found[0][:40]})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from importlib.metadata import version
@@ -45,6 +46,7 @@ _JWT = "eyJ"  # begins what is a JSON object in base64
 # What midspec puts into a request itself: another model would be asked than is recorded and paid for, a cap that never
 # grows cut what is to be asked again, and more than one answer be paid for and not read.
 _BUILT_HERE = ("model", "messages", "max_tokens", "max_completion_tokens", "n")
+_COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+\s*(?=\{)")  # of a stream, before a reply that is none: `: PROCESSING`
 _BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
 
 
@@ -168,7 +170,7 @@ class OpenAIClient(SdkClient):
 
     def unpacked(self, content: bytes) -> Any:
         """Return a reply's JSON; also that of a stream, which some servers send without being asked."""
-        reply = super().unpacked(content)
+        reply = super().unpacked(_COMMENTS.sub(b"", content))
         is_stream = reply is None and content.lstrip()[:6].startswith((b"data:", b"event:", b":"))
         return super().unpacked(read_events(content)) if is_stream else reply
 
