@@ -233,8 +233,8 @@ def test_no_words_are_an_error(text: str) -> None:
 
 def test_a_reset_that_only_the_body_tells_is_waited_for() -> None:
     def body(reset: float, more: str = "") -> str:
-        headers = f'{{"X-RateLimit-Remaining":"0","X-RateLimit-Reset":"{int(reset)}"}}'
-        return f'{{"error":{{"message":"Rate limit exceeded: free-models-per-min.","metadata":{{"headers":{headers}}}}}{more}}}'
+        told = f'"metadata":{{"headers":{{"X-RateLimit-Remaining":"0","X-RateLimit-Reset":"{int(reset)}"}}}}'
+        return f'{{"error":{{"message":"Rate limit exceeded: free-models-per-min.",{told}}}{more}}}'
 
     soon_ms = (time.time() + 42) * 1000
     told = read_refusal(body(soon_ms))
