@@ -86,6 +86,29 @@ def test_content_of_typed_parts_is_their_text(content: Any, text: str) -> None:
     assert (outcome.kind, outcome.text) == ("ok", text)
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered", "is_told"),
+    [
+        ("any-model", "gemma-3-1b-it-qat:2", True),
+        ("gpt-5", "gpt-3.5-turbo-0125", True),
+        ("gpt-5", "gpt-5-2025-08-07", False),
+        ("anthropic/claude-sonnet-4.5", "anthropic/claude-4.5-sonnet-20250929", False),
+        ("mistral-large-latest", "mistral-large-2411", False),
+        ("Qwen/Qwen3-32B", "/models/qwen3-32b-q4.gguf", False),
+        ("qwen3", "qwen3:latest", False),
+        ("m", "", False),
+    ],
+)
+def test_a_server_that_answers_as_another_model_is_told_once(
+    asked: str, answered: str, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"model": answered, "choices": [{"message": {"content": "Tea."}, "finish_reason": "stop"}]}
+    model = ModelConfig(model=f"openai/{asked}")
+    found, _ = ask_all(lambda _: web.json_response(body), wish("a"), wish("b"), model=model)
+    assert [outcome.text for outcome in found if isinstance(outcome, Outcome)] == ["Tea.", "Tea."]
+    assert [answered in line for line in caplog.messages] == [True] * is_told
+
+
 @pytest.mark.parametrize("before", [b": PROCESSING\n\n: PROCESSING\n\n", b" \n:\r\n\r\n", b"\n \n"])
 def test_what_a_router_sends_to_keep_a_connection_open_is_no_part_of_the_reply(before: bytes) -> None:
     body = {"model": "tiny-1", "choices": [{"index": 0, "message": {"content": "Tea."}, "finish_reason": "stop"}]}
