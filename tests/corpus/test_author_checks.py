@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midspec.corpus.llm_author._documents import DocumentChecks
+from midspec.corpus.llm_author._documents import DocumentChecks, unfenced
 
 PROSE = "When the ward called, Iris said what it knew and what it did not know, and the nurse could go on. " * 8
 CHECKS = DocumentChecks("Iris", "Iris Acme")
@@ -68,3 +68,23 @@ def test_names_that_must_be_absent_are_found_as_words() -> None:
     checks = DocumentChecks(None, "", absent=("Iris", ""))
     assert checks.reason(PROSE) == "names Iris"
     assert checks.reason(PROSE.replace("Iris", "the adviser") + " Irises stood there.") is None
+
+
+@pytest.mark.parametrize("name", ["", "markdown", "md", "Text", " plaintext"])
+def test_a_fence_around_the_whole_of_a_document_is_no_part_of_it(name: str) -> None:
+    inner = "# Notes\n\nIris asks.\n\n```yaml\na: 1\n```\n\nIris waits."
+    assert unfenced(f"```{name}\n\n{inner}\n```") == inner
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Iris asks.\n```\ncode\n```",
+        "```python\nprint()\n```",
+        "```\ncode\n```\nIris asks.\n```\nmore\n```",
+        "```\ncode",
+        "``` is a fence.",
+    ],
+)
+def test_fences_within_a_document_and_around_code_stay(text: str) -> None:
+    assert unfenced(text) == text

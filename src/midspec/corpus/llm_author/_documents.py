@@ -204,7 +204,11 @@ class DocumentWriter:
             prompt = template.fill({**slots, "avoid": avoid})
         n_expected = document_tokens(self._writing)
         reply = await self._sender.ask(
-            "document", (row.id,), prompt, lambda text: parse_tags(text, "plan", "document")[1], n_expected=n_expected
+            "document",
+            (row.id,),
+            prompt,
+            lambda text: unfenced(parse_tags(text, "plan", "document")[1]),
+            n_expected=n_expected,
         )
         text, outcome = reply.value, reply.outcome
         if text is not None and self._has_critique:
@@ -264,9 +268,23 @@ class DocumentWriter:
         content = (*parent, id_of(critique.value))
         n_expected = document_tokens(self._writing)
         revised = await self._sender.ask(
-            "revise", content, prompt, lambda text: parse_tags(text, "document")[0], n_expected=n_expected
+            "revise", content, prompt, lambda text: unfenced(parse_tags(text, "document")[0]), n_expected=n_expected
         )
         return (draft, outcome) if revised.value is None else (revised.value, revised.outcome)
+
+
+def unfenced(text: str) -> str:
+    """Return a document without the fence that some models put around the whole of it.
+
+    One within it is part of it, and so is one around code of a named language.
+    """
+    first, *lines = text.strip().split("\n")
+    if len(lines) > 1 and _FENCE.fullmatch(first) and lines.pop().strip() == "```":
+        within = [line.strip() for line in lines if line.lstrip().startswith("```")]
+        # A bare fence would end the outer one.
+        if not within or (within[0] != "```" and len(within) % 2 == 0):
+            return "\n".join(lines).strip()
+    return text
 
 
 def trace_of(outcome: Outcome) -> dict[str, Any]:
@@ -280,6 +298,7 @@ def rejected(row_id: str, author: str, outcome: Outcome) -> Reject:
     return Reject(id=row_id, by=author, reason=reason, text=outcome.text)
 
 
+_FENCE = re.compile(r"```[ \t]*(?:markdown|md|text|txt|plaintext|plain)?[ \t]*", re.IGNORECASE)
 _START_CHARS = 300
 _MIN_WORDS = 60
 _MIN_CHARS = 1200
