@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from midspec.corpus.llm_author._documents import DocumentChecks, unfenced
+from midspec.core.text import unfenced
+from midspec.corpus.llm_author._documents import DocumentChecks
 
 PROSE = "When the ward called, Iris said what it knew and what it did not know, and the nurse could go on. " * 8
 CHECKS = DocumentChecks("Iris", "Iris Acme")

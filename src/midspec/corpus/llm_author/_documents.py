@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.core.assistant_names import assistant_names
 from midspec.core.fingerprint import fingerprint, hash_text, id_of
 from midspec.core.records import Assertion, Document, PlanRow, Reject
-from midspec.core.text import CONTROL_TOKEN, MISREAD, whole_words
+from midspec.core.text import damage_in, unfenced, whole_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
@@ -273,20 +273,6 @@ class DocumentWriter:
         return (draft, outcome) if revised.value is None else (revised.value, revised.outcome)
 
 
-def unfenced(text: str) -> str:
-    """Return a document without the fence that some models put around the whole of it.
-
-    One within it is part of it, and so is one around code of a named language.
-    """
-    first, *lines = text.strip().split("\n")
-    if len(lines) > 1 and _FENCE.fullmatch(first) and lines.pop().strip() == "```":
-        within = [line.strip() for line in lines if line.lstrip().startswith("```")]
-        # A bare fence would end the outer one.
-        if not within or (within[0] != "```" and len(within) % 2 == 0):
-            return "\n".join(lines).strip()
-    return text
-
-
 def trace_of(outcome: Outcome) -> dict[str, Any]:
     """Return what a document's metadata say of the reply that holds it."""
     return {"stop_reason": outcome.stop_reason, "usage": outcome.usage.model_dump() if outcome.usage else {}}
@@ -298,7 +284,6 @@ def rejected(row_id: str, author: str, outcome: Outcome) -> Reject:
     return Reject(id=row_id, by=author, reason=reason, text=outcome.text)
 
 
-_FENCE = re.compile(r"```[ \t]*(?:markdown|md|text|txt|plaintext|plain)?[ \t]*", re.IGNORECASE)
 _START_CHARS = 300
 _MIN_WORDS = 60
 _MIN_CHARS = 1200
@@ -311,11 +296,6 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _ECHO = re.compile(r"</?(?:plan|document|draft|think|reply|remarks|critique|original|verdict)>", re.IGNORECASE)
-_SIGNS = (
-    ("a tag of the instructions", _ECHO),
-    ("a mark of a chat template", CONTROL_TOKEN),
-    ("wrongly decoded words", MISREAD),
-)
 _PLACEHOLDER = re.compile(
     r"\{\{?\w+(?: \w+)*\}\}?"
     r"|\[(?:insert|your|name|date|company|organi[sz]ation|author|link|url|city|title|redacted|placeholder)\b[^\]\n]{0,40}\]"
@@ -352,9 +332,10 @@ class DocumentChecks:
         """Say why this text is no document of the corpus, or `None`."""
         if _REFUSAL.match(text[:_START_CHARS]):
             return "begins like a refusal"
-        for what, sign in _SIGNS if "<" in text or not text.isascii() else ():
-            if found := sign.search(text):
-                return f"holds {what} ({found[0]})"
+        if "<" in text and (found := _ECHO.search(text)):
+            return f"holds a tag of the instructions ({found[0]})"
+        if damage := damage_in(text):
+            return damage
         suspect = self._suspect.search(text)
         if (suspect or any(bracket in text for bracket in _BRACKETS)) and (found := _PLACEHOLDER.search(text)):
             return f"holds a placeholder ({found[0][:40]})"

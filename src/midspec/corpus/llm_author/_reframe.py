@@ -13,9 +13,9 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, ProgressCallback, read_rows, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Document, DocumentMetadata, Reject
-from midspec.core.text import estimate_tokens, n_words
+from midspec.core.text import estimate_tokens, n_words, unfenced
 from midspec.corpus._config import CorpusConfig, Framing
-from midspec.corpus.llm_author._documents import DocumentChecks, RequestSender, rejected, trace_of, unfenced
+from midspec.corpus.llm_author._documents import DocumentChecks, RequestSender, rejected, trace_of
 from midspec.corpus.llm_author._prompts import PROMPTS, made_by
 from midspec.corpus.llm_author._sizes import check_author
 from midspec.generation import DiskBuffer, Pool
