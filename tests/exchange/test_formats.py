@@ -237,6 +237,14 @@ def test_a_pointer_of_git_lfs_is_told_and_is_no_row_whatever_its_name(tmp_path, 
         import_folder(put(tmp_path / name, content), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("r.xlsx", "as CSV"), ("r.arrow", "the folder"), ("r.PKL", "JSONL or parquet")]
+)
+def test_a_file_of_another_program_is_refused_with_what_to_give_in_its_place(tmp_path, name, hint):
+    with pytest.raises(DataError, match=f"which is not read. .*{hint}"):
+        import_folder(put(tmp_path / name, b"PK\x03\x04"), tmp_path / "out")
+
+
 @pytest.mark.parametrize("content", [b'[\n{"text": "A"},\n{"text": "B"}\n', b'[{"text": "A"},\n{"text": "B"}'])
 def test_a_list_that_is_cut_off_is_no_file_of_lines_of_which_the_last_is_kept(tmp_path, content):
     with pytest.raises(DataError, match=r"not JSON: .* cut off"):
