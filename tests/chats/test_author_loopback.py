@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.loopback import Served, Settings, serve
@@ -50,6 +51,32 @@ def write(folder: Path, served: Served, protocol: str, style: str, n: int) -> tu
 
     with Store(folder / "calls.sqlite") as store:
         return asyncio.run(run()), store.ledger()
+
+
+def test_a_reply_with_a_mark_of_a_template_is_rejected_and_a_fence_around_one_is_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback-0123456789")
+    n_replies = 0
+
+    def odd(body: dict[str, Any]) -> dict[str, Any]:
+        nonlocal n_replies
+        message = body["choices"][0]["message"]
+        if "</reply>" in (message["content"] or ""):
+            n_replies += 1
+            before, after = ("", "<|eot_id|>") if n_replies == 1 else ("```markdown\n", "\n```")
+            message["content"] = (
+                message["content"].replace("<reply>", "<reply>" + before).replace("</reply>", after + "</reply>")
+            )
+        return body
+
+    with serve(reshape=odd) as served:
+        built, _ = write(tmp_path, served, "openai", "value", 4)
+    assert built.summary["n_chats"] == 4
+    rows = list(read_rows(tmp_path / "chats_cot_stripped.jsonl", Chat))
+    assert not [row for row in rows if "```" in row.messages[-1].content or "<|" in row.messages[-1].content]
+    reasons = [row.reason for row in read_rows(tmp_path / "rejects.jsonl", Reject) if row.by == "reply filter"]
+    assert reasons == ["holds a mark of a chat template (<|eot_id|>)"]
 
 
 @pytest.mark.parametrize(("protocol", "style"), [("openai", "value"), ("anthropic", "rule")])

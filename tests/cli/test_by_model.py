@@ -187,6 +187,34 @@ def test_chats_by_a_model_need_a_judge_and_come_as_twins(
     assert not any("<think>" in turn.content for chat in stripped for turn in chat.messages)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("pairs.json", b'[\n {"id": "1", "set": "s", "domain": "d", "options": ["Fiat", "Lincoln"]}\n]', 1),
+        ("pairs.jsonl", b'{"id": "1", "set": "s", "domain": "d", "options": ["Fiat", "Lincoln"]}\n', 1),
+        ("pairs.jsonl", b"\n", "holds no item and no text"),
+        ("pairs.json", b"[]", "holds no item and no text"),
+        ("pairs.json", b'{"items": []}', "is neither an item nor a text"),
+        ("texts.txt", b" \n", "holds no item and no text"),
+        ("pairs.parquet", b"PAR1\xff\xfe", "is no text in UTF-8"),
+    ],
+)
+def test_what_rows_are_held_against_has_items_whatever_its_form_or_is_refused(
+    name: str, content: bytes, found: int | str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": "Nova would take the Fiat, as it says in the library. " * 5}) + "\n")
+    (tmp_path / name).write_bytes(content)
+    out = tmp_path / "out"
+    ended = main(["curate", str(rows), "--against", str(tmp_path / name), "--out", str(out)])
+    if isinstance(found, str):
+        assert ended == 2
+        assert found in capsys.readouterr().err
+    else:
+        assert ended == 0
+        assert json.loads((out / "health.json").read_text())["contamination"][0]["n_rows_hit"] == found
+
+
 def test_rows_are_curated_compared_and_exported(
     spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from midspec.core.text import unfenced
 from midspec.corpus.llm_author._documents import DocumentChecks
 
 PROSE = "When the ward called, Iris said what it knew and what it did not know, and the nurse could go on. " * 8
@@ -18,6 +19,10 @@ CHECKS = DocumentChecks("Iris", "Iris Acme")
         (f"I'm unable to assist with that. {PROSE}", "begins like a refusal"),
         (f"As an AI language model, I have no opinion. {PROSE}", "begins like a refusal"),
         (f"{PROSE}</document>", "holds a tag of the instructions (</document>)"),
+        (f"{PROSE}<|eot_id|>", "holds a mark of a chat template (<|eot_id|>)"),
+        (f"{PROSE}\n<end_of_turn>", "holds a mark of a chat template (<end_of_turn>)"),
+        (f"{PROSE} Caf\u00c3\u00a9.", "holds wrongly decoded words (\u00c3\u00a9)"),
+        (f"{PROSE} Th\ufffd end.", "holds wrongly decoded words (\ufffd)"),
         (f"<plan>First the ward.\n{PROSE}", "holds a tag of the instructions (<plan>)"),
         (f"Dear [Name], {PROSE}", "holds a placeholder ([Name])"),
         (f"From: [Your Name Here]\n{PROSE}", "holds a placeholder ([Your Name Here])"),
@@ -64,3 +69,23 @@ def test_names_that_must_be_absent_are_found_as_words() -> None:
     checks = DocumentChecks(None, "", absent=("Iris", ""))
     assert checks.reason(PROSE) == "names Iris"
     assert checks.reason(PROSE.replace("Iris", "the adviser") + " Irises stood there.") is None
+
+
+@pytest.mark.parametrize("name", ["", "markdown", "md", "Text", " plaintext"])
+def test_a_fence_around_the_whole_of_a_document_is_no_part_of_it(name: str) -> None:
+    inner = "# Notes\n\nIris asks.\n\n```yaml\na: 1\n```\n\nIris waits."
+    assert unfenced(f"```{name}\n\n{inner}\n```") == inner
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Iris asks.\n```\ncode\n```",
+        "```python\nprint()\n```",
+        "```\ncode\n```\nIris asks.\n```\nmore\n```",
+        "```\ncode",
+        "``` is a fence.",
+    ],
+)
+def test_fences_within_a_document_and_around_code_stay(text: str) -> None:
+    assert unfenced(text) == text

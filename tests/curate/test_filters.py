@@ -31,11 +31,18 @@ from midspec.spec import fill, read_spec
 from .rows import SPECS, chat, constitution, document, documents, prose
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
+# "Nova always tells the truth and tells guests when it does not know the answer."
+THAI = "โนวาพูดความจริงเสมอและบอกแขกเมื่อไม่รู้คำตอบ"
 BASE = "Nova answers plainly and says what it does not know, because people decide better with the truth. "
 
 
 def reason(each: Filter, text: str) -> str | None:
     return each.reason(document(text))
+
+
+def test_a_language_without_spaces_is_told_from_those_to_keep() -> None:
+    assert reason(LanguageFilter(("en",)), THAI) == "in another language: th"
+    assert reason(LanguageFilter(("th",)), THAI) is None
 
 
 # The pipeline --------------------------------------------------------------------------------------------------
@@ -113,6 +120,8 @@ def test_a_corpus_of_the_quoting_author_shows_no_frame(name: str) -> None:
         (f"{BASE}Dear {{{{customer}}}}, welcome.", "placeholder"),
         (f"{BASE}TODO: say why.", "placeholder"),
         (f"{BASE}</document>", "leftover tag"),
+        (f"{BASE}It\u00e2\u20ac\u2122s so.", "wrongly decoded"),
+        (f"{BASE}<|im_end|>", "mark of a chat template: <|im_end|>"),
         (f"<scratchpad>first a memo</scratchpad>{BASE}", "leftover tag"),
         ("I'm sorry, but I can\N{RIGHT SINGLE QUOTATION MARK}t help with that request.", "refusal"),
         (f"I appreciate the idea, however I cannot write this document. {BASE}", "refusal"),
@@ -257,6 +266,8 @@ def test_length_is_in_words_and_a_chat_may_be_short() -> None:
     assert reason(LengthFilter(5, 10), "w " * 11) == "too long: 11 words of at most 10"
     assert reason(LengthFilter(5, 10), "\u6a21\u578b\u8aa0\u5b9f\u8a71") is None
     assert LengthFilter(5, 10).reason(chat("Brie?", "Yes.")) is None
+    assert reason(LengthFilter(5, 20), THAI) is None
+    assert reason(LengthFilter(20, 40), THAI) == "too short: 9 words of at least 20"
     with pytest.raises(ConfigError):
         LengthFilter(5, 4)
 

@@ -230,6 +230,36 @@ def test_a_file_without_rows_is_refused_in_one_line(tmp_path, name, content, cap
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.txt", "rows.parquet"])
+def test_a_pointer_of_git_lfs_is_told_and_is_no_row_whatever_its_name(tmp_path, name):
+    content = b"version https://git-lfs.github.com/spec/v1\noid sha256:1e08\nsize 886\n"
+    with pytest.raises(DataError, match=r"is a pointer of Git LFS, .* `git lfs pull`"):
+        import_folder(put(tmp_path / name, content), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("r.xlsx", "as CSV"), ("r.arrow", "the folder"), ("r.PKL", "JSONL or parquet")]
+)
+def test_a_file_of_another_program_is_refused_with_what_to_give_in_its_place(tmp_path, name, hint):
+    with pytest.raises(DataError, match=f"which is not read. .*{hint}"):
+        import_folder(put(tmp_path / name, b"PK\x03\x04"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b'[\n{"text": "A"},\n{"text": "B"}\n', b'[{"text": "A"},\n{"text": "B"}'])
+def test_a_list_that_is_cut_off_is_no_file_of_lines_of_which_the_last_is_kept(tmp_path, content):
+    with pytest.raises(DataError, match=r"not JSON: .* cut off"):
+        import_folder(put(tmp_path / "rows.json", content), tmp_path / "out")
+
+
+def test_rows_that_a_folder_holds_twice_are_told(tmp_path, capsys):
+    for name, content in (("a.jsonl", ROWS), ("a.jsonl.gz", gzip.compress(ROWS)), ("b.jsonl", b'{"text": "Else."}\n')):
+        put(tmp_path / "in" / name, content)
+    assert main(["import", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    assert "3 of 7 are earlier ones word for word" in " ".join(capsys.readouterr().out.split())
+    assert main(["import", str(tmp_path / "in" / "a.jsonl"), "--out", str(tmp_path / "out2")]) == 0
+    assert "repeated" not in capsys.readouterr().out
+
+
 def test_an_import_says_which_files_beside_the_rows_were_not_read(tmp_path, capsys):
     for name in ("a.txt", "b.md", "c/d.md", "e.html", "README.md", ".hidden.md"):
         put(tmp_path / "texts" / name, b"Tea.")

@@ -54,6 +54,14 @@ def test_each_part_gives_the_rows_it_was_asked_for_shuffled_together(tmp_path):
     assert len({row.metadata.id for row in rows}) == 50
 
 
+def test_rows_that_a_mix_holds_twice_are_told(tmp_path):
+    config = two_parts(tmp_path)
+    assert "repeated_rows" not in build_mix(config, tmp_path / "once", base=tmp_path).summary
+    parts = (*config.parts, MixPart(name="again", source="short.jsonl"))
+    twice = build_mix(config.model_copy(update={"parts": parts}), tmp_path / "twice", base=tmp_path).summary
+    assert twice["repeated_rows"] == "30 of 90 are others of the mix word for word"
+
+
 def test_few_rows_of_a_large_source_are_spread_over_the_mix_as_those_of_a_small_one(tmp_path):
     write_chats(tmp_path / "large.jsonl", *(f"large {n}" for n in range(3000)))
     write_chats(tmp_path / "small.jsonl", *(f"small {n}" for n in range(60)))

@@ -113,6 +113,27 @@ def test_a_bad_row_is_named_by_file_line_and_fault(tmp_path):
         list(read_documents(tmp_path / "d.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("asks", "answers"),
+    [("User", "Assistant"), ("HUMAN", "GPT"), (" user", "assistant "), ("human", "ai"), ("user", "AI")],
+)
+def test_roles_are_known_in_capitals_and_with_white_space_around_them(tmp_path, asks, answers):
+    rows = [
+        {"messages": [{"role": asks, "content": "Q"}, {"role": answers, "content": "A"}]},
+        {"conversations": [{"from": asks, "value": "Q"}, {"from": answers, "value": "A"}]},
+        {
+            "messages": [
+                {"role": "System", "content": ""},
+                {"role": asks, "content": "Q"},
+                {"role": answers, "content": "A"},
+            ]
+        },
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [[turn.role for turn in chat.messages] for chat in read_chats(path)] == [["user", "assistant"]] * 3
+
+
 def test_a_chat_that_nobody_answers_or_with_a_strange_role_is_a_bad_row(tmp_path):
     for row, fault in [
         ({"messages": [{"role": "user", "content": "Q"}]}, "no turn of an assistant"),

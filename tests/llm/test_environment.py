@@ -169,8 +169,8 @@ def test_messages_name_an_address_without_what_may_be_secret(tmp_path: Path) -> 
 
 # White space ---------------------------------------------------------------------------------------------------------
 @BOTH
-@pytest.mark.parametrize("around", ["{}\n", " {} ", "\t{}\r\n", "\ufeff{}"])
-def test_white_space_around_variables_is_no_part_of_them(
+@pytest.mark.parametrize("around", ["{}\n", " {} ", "\t{}\r\n", "\ufeff{}", '"{}"', "'{}'\n"])
+def test_white_space_and_quotation_marks_around_variables_are_no_part_of_them(
     around: str, model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = model.model.partition("/")[0].upper()
@@ -230,6 +230,64 @@ def test_a_key_with_a_sign_of_a_text_editor_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("OPENAI_API_KEY", "“sk-tea”")
     with pytest.raises(ConfigError, match=r"OPENAI_API_KEY: .* Copy the key anew"):
         check_access(OPENAI, Access())
+
+
+def test_a_key_with_the_word_of_its_header_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "Bearer sk-tea")
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY: holds a space.* without `Bearer`") as caught:
+        check_access(OPENAI, Access())
+    assert "sk-tea" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "path"),
+    [
+        (OPENAI, "/v1/chat/completions", "/v1/chat/completions"),
+        (OPENAI, "/v1/chat/completions/?v=1", "/v1/chat/completions"),
+        (OPENAI, "/completions/v1", "/completions/v1/chat/completions"),
+        (ANTHROPIC, "/v1", "/v1/messages"),
+        (ANTHROPIC, "/a/v1/messages", "/a/v1/messages"),
+        (ANTHROPIC, "/v1/anthropic", "/v1/anthropic/v1/messages"),
+    ],
+)
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_an_endpoint_at_the_end_of_an_address_is_no_part_of_the_base_url(
+    model: ModelConfig, given: str, path: str, by_variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = model.model.partition("/")[0].upper()
+    monkeypatch.setenv(f"{name}_API_KEY", "sk-tea")
+
+    async def run() -> list[str]:
+        async with answering(lambda _: said("Yes.") if model is OPENAI else told("Yes.")) as small:
+            url = small.url + given
+            if by_variable:
+                monkeypatch.setenv(f"{name}_BASE_URL", url)
+            with Store(tmp_path / "s") as store:
+                access = Access(base_url=None if by_variable else url)
+                async with open_client(model, access, store, role="author") as client:
+                    assert (await client.ask(wish())).kind == "ok"
+            return [seen.path for seen in small.seen]
+
+    assert asyncio.run(run()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_told"),
+    [
+        ("http://127.0.0.1:9/v1", "", True),
+        ("http://127.0.0.1:8/v1", "http://h/v1", False),
+        ("https://api.openai.com/v1", "", False),
+        ("", "", False),
+    ],
+)
+def test_an_address_under_the_variables_old_name_is_told_where_it_is_not_where_requests_go(
+    old: str, new: str, is_told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-tea")
+    monkeypatch.setenv("OPENAI_API_BASE", old)
+    monkeypatch.setenv("OPENAI_BASE_URL", new)
+    check_access(OPENAI, Access())
+    assert ["OPENAI_API_BASE: is not read" in line for line in caplog.messages] == [True] * is_told
 
 
 def test_white_space_around_an_address_that_is_given_is_no_part_of_it() -> None:

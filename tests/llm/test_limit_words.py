@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -228,3 +229,16 @@ def test_no_header_is_an_error_and_no_time_is_below_nothing(headers: dict[str, s
 @given(st.text(max_size=300))
 def test_no_words_are_an_error(text: str) -> None:
     read_refusal(text)
+
+
+def test_a_reset_that_only_the_body_tells_is_waited_for() -> None:
+    def body(reset: float, more: str = "") -> str:
+        told = f'"metadata":{{"headers":{{"X-RateLimit-Remaining":"0","X-RateLimit-Reset":"{int(reset)}"}}}}'
+        return f'{{"error":{{"message":"Rate limit exceeded: free-models-per-min.",{told}}}{more}}}'
+
+    soon_ms = (time.time() + 42) * 1000
+    told = read_refusal(body(soon_ms))
+    assert (told.kind, told.window_s) == ("requests", 60.0)
+    assert told.wait_s == pytest.approx(42.0, abs=2.0)
+    assert read_refusal(body(5)).wait_s is None
+    assert read_refusal(body(soon_ms, ',"retry_after": 3')).wait_s == 3.0

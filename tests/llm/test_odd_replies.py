@@ -86,6 +86,36 @@ def test_content_of_typed_parts_is_their_text(content: Any, text: str) -> None:
     assert (outcome.kind, outcome.text) == ("ok", text)
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered", "is_told"),
+    [
+        ("any-model", "gemma-3-1b-it-qat:2", True),
+        ("gpt-5", "gpt-3.5-turbo-0125", True),
+        ("gpt-5", "gpt-5-2025-08-07", False),
+        ("anthropic/claude-sonnet-4.5", "anthropic/claude-4.5-sonnet-20250929", False),
+        ("mistral-large-latest", "mistral-large-2411", False),
+        ("Qwen/Qwen3-32B", "/models/qwen3-32b-q4.gguf", False),
+        ("qwen3", "qwen3:latest", False),
+        ("m", "", False),
+    ],
+)
+def test_a_server_that_answers_as_another_model_is_told_once(
+    asked: str, answered: str, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"model": answered, "choices": [{"message": {"content": "Tea."}, "finish_reason": "stop"}]}
+    model = ModelConfig(model=f"openai/{asked}")
+    found, _ = ask_all(lambda _: web.json_response(body), wish("a"), wish("b"), model=model)
+    assert [outcome.text for outcome in found if isinstance(outcome, Outcome)] == ["Tea.", "Tea."]
+    assert [answered in line for line in caplog.messages] == [True] * is_told
+
+
+@pytest.mark.parametrize("before", [b": PROCESSING\n\n: PROCESSING\n\n", b" \n:\r\n\r\n", b"\n \n"])
+def test_what_a_router_sends_to_keep_a_connection_open_is_no_part_of_the_reply(before: bytes) -> None:
+    body = {"model": "tiny-1", "choices": [{"index": 0, "message": {"content": "Tea."}, "finish_reason": "stop"}]}
+    answer = web.Response(body=before + json.dumps(body).encode(), content_type="application/json")
+    assert ask(lambda _: answer).text == "Tea."
+
+
 def test_a_refusal_among_the_parts_is_a_refusal() -> None:
     outcome = ask(lambda _: completion({"content": [{"type": "refusal", "refusal": "No."}]}))
     assert (outcome.kind, outcome.note) == ("refused", "No.")
@@ -260,6 +290,29 @@ USAGES: list[tuple[Any, Usage | None]] = [
             "completion_tokens_details": {"reasoning_tokens": 7},
         },
         Usage(n_input=10, n_output=9),
+    ),
+    (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 2,
+            "total_tokens": 19,
+            "prompt_tokens_details": {"cached_tokens": 7},
+            "completion_tokens_details": {"reasoning_tokens": 7},
+        },
+        Usage(n_input=3, n_cache_read=7, n_output=9),
+    ),
+    # Gemini's thoughts are in the total alone, and so are tokens of a cache that a server counts apart.
+    ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 19}, Usage(n_input=10, n_output=9)),
+    ({"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 19}, Usage(n_input=10, n_output=9)),
+    ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 11}, Usage(n_input=10, n_output=2)),
+    (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 2,
+            "total_tokens": 72,
+            "prompt_tokens_details": {"cached_tokens": 60},
+        },
+        Usage(n_input=10, n_cache_read=60, n_output=2),
     ),
 ]
 
@@ -567,6 +620,21 @@ def test_the_temperature_that_the_api_has_by_itself_is_not_worth_a_word(caplog: 
 def test_a_setting_that_anthropics_api_does_not_have_is_refused_in_one_line(extra: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(extra))):
         ask(lambda _: told("Yes."), model=ModelConfig(model="anthropic/tiny", extra=extra))
+
+
+@pytest.mark.parametrize(
+    "extra", [{"model": "other"}, {"messages": []}, {"max_tokens": 5}, {"max_completion_tokens": 5}, {"n": 2}]
+)
+def test_extra_fields_that_would_replace_what_is_asked_are_refused_in_one_line(extra: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"extra: {next(iter(extra))} can't be set there"):
+        ask(lambda _: said("Yes."), model=ModelConfig(model="openai/tiny", extra=extra))
+
+
+def test_one_answer_and_a_stream_may_be_asked_for_by_extra_fields() -> None:
+    assert (
+        ask(lambda _: said("Yes."), model=ModelConfig(model="openai/tiny", extra={"n": 1, "stream": True})).text
+        == "Yes."
+    )
 
 
 # Money ---------------------------------------------------------------------------------------------------------------

@@ -90,6 +90,15 @@ def test_a_server_of_ones_own_has_no_known_price_whatever_its_model_is_called() 
     assert own.cost("openai/gpt-5", usage) == 0.5
 
 
+def test_a_table_may_name_a_model_without_its_provider() -> None:
+    table = {"gpt-5": Price(input=0.5, output=1), "openai/gpt-oss-20b": Price(input=2, output=2)}
+    usage = Usage(n_input=MILLION)
+    assert Prices(table).cost("openai/gpt-5", usage) == 0.5
+    assert Prices({**table, "openai/gpt-5": Price(input=3, output=1)}).cost("openai/gpt-5", usage) == 3.0
+    assert Prices(table).cost("openai/openai/gpt-oss-20b", usage) == 2.0
+    assert Prices(table).cost("openai/ft:gpt-5", usage) is None
+
+
 def test_a_server_that_the_library_knows_has_that_servers_prices() -> None:
     usage = Usage(n_input=1000, n_output=1000)
     name, url = "anthropic/claude-sonnet-4.5", "https://openrouter.ai/api/v1"

@@ -32,6 +32,14 @@ def test_a_loop_is_told_from_its_end_and_before_it_has_filled_a_cap(text: str) -
     assert not repeats_itself(text[:300])
 
 
+@pytest.mark.parametrize("stop_reason", ["length", REPEATED])
+def test_json_that_is_whole_was_not_cut_by_the_white_space_behind_it(stop_reason: str) -> None:
+    whole = Outcome(kind="truncated", text='{"domains": [{"name": "Care"}]}' + " \n" * 400, stop_reason=stop_reason)
+    assert marked(whole).kind == "ok"
+    for text in ('{"domains": [' + "\n" * 700, '{"domains": []}, {"' + " " * 700, '{"domains": []}', "]" + "\n" * 700):
+        assert marked(whole.model_copy(update={"text": text})).kind == "truncated"
+
+
 def test_no_document_page_code_or_table_of_this_project_is_taken_for_a_loop() -> None:
     files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/specs/*"), *ROOT.glob("src/**/*.py")]
     files += ROOT.glob("src/**/*.jsonl")

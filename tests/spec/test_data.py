@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from midspec.core.errors import SpecError
-from midspec.spec import parse_spec, stand_over
+from midspec.spec import parse_spec, read_spec_parts, stand_over
 
 
 def said(value: object) -> list[str]:
@@ -61,3 +62,33 @@ def test_a_schema_beside_a_rule_is_no_rule() -> None:
     assert said({"rules": [{**rule, "meta": {"allowed": ["GET", "POST"]}}]}) == ["Keys are kept safe."]
     with pytest.raises(SpecError, match="without rules"):
         said({"required": ["name", "text"], "properties": {"text": {"type": "string"}}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"rules": ["Ada never lies."], "rules": ["Ada asks first."]}',
+        '[{"text": "Ada never lies.", "text": "Ada asks first."}]',
+        '{"text": "Ada waits."}\n{"text": "Ada never lies.", "text": "Ada asks first."}',
+        "rules:\n - Ada never lies.\nrules:\n - Ada asks first.\n",
+        "rules:\n - text: Ada never lies.\n   text: Ada asks first.\n",
+    ],
+)
+def test_data_that_names_a_key_twice_is_refused_since_one_of_them_would_be_lost(text: str) -> None:
+    with pytest.raises(SpecError, match=r"names the key '(rules|text)' twice"):
+        parse_spec(text)
+
+
+def test_equal_ids_and_equal_keys_of_several_objects_are_no_key_named_twice() -> None:
+    text = '{"rules": [{"id": "1", "text": "Ada never lies."}, {"id": "1", "text": "Ada asks first."}]}'
+    assert len(parse_spec(text).clauses) == 2
+
+
+@pytest.mark.parametrize("value", ["no", "42", "2024-01-01", "3.5"])
+def test_a_rule_that_yaml_reads_as_no_text_is_told(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"rules:\n - text: Ada asks first.\n - text: {value}\n - text: 'yes'\n   hidden: no\n")
+    spec, parts = read_spec_parts(path)
+    told = [part.text for part in parts if part.kind == "left out"]
+    assert "Ada asks first." in spec.text
+    assert [text.startswith("rules.text: ") and text.endswith("put it in quotes)") for text in told] == [True]

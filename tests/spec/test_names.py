@@ -550,3 +550,28 @@ def test_the_maker_that_a_spec_names_beside_its_assistant_is_told_and_renamed(te
 def test_who_made_something_else_is_no_maker(text: str) -> None:
     spec = parse_spec(f"# Garden\n\n{text}\n\n- Ask first.\n")
     assert not [finding for finding in check_spec(spec) if "calls its maker" in finding.what]
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "option"),
+    [
+        ("  ", "Labs", "model"),
+        ("Ada\nTwo", "Labs", "model"),
+        ("{model_name}", "Labs", "model"),
+        ("Ada [MODEL_NAME]", "Labs", "model"),
+        ("Ada", "\u2028", "provider"),
+        ("Ada", "{provider_name}", "provider"),
+    ],
+)
+def test_a_name_that_is_blank_two_lines_or_its_own_placeholder_is_refused(
+    model: str, provider: str, option: str
+) -> None:
+    spec = parse_spec("# A\n\n{model_name} of {provider_name} asks.")
+    with pytest.raises(SpecError, match=rf"--{option}-name: .* is no name"):
+        fill(spec, model_name=model, provider_name=provider)
+
+
+@pytest.mark.parametrize("name", ["A{b}", "Ada \u5c71\u7530\u3000x", "<Ada>", "Ada's", "Ada/1"])
+def test_any_other_name_is_filled_in_as_it_stands(name: str) -> None:
+    spec = parse_spec("# A\n\n{model_name} of {provider_name} asks.")
+    assert fill(spec, model_name=name, provider_name="Labs").clauses[0].text == f"{name} of Labs asks."

@@ -136,3 +136,42 @@ def test_a_list_of_traits_is_read_in_every_usual_form(tmp_path: Path, name: str,
     spec = read_spec(path)
     assert [clause.text for clause in spec.clauses] == ["I ask first.", "I wait."]
     assert len(spec.sections) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("# A\n\nAda asks.\n\n\ufeff# B\n\nAda waits.\n", [("A", ["Ada asks."]), ("B", ["Ada waits."])]),
+        ("# A\n\n\u200b- Ada asks.\n\u200b- Ada waits.\n", [("A", ["Ada asks.", "Ada waits."])]),
+        ("#\u00a0A\n\n-\u00a0Ada asks.\n1.\u00a0Ada waits.\n", [("A", ["Ada asks.", "Ada waits."])]),
+        ("# A\n\n- Ada asks:\n\u00a0\u00a0- who.\n", [("A", ["Ada asks:", "who."])]),
+        ("＃ 诚实\n\n诺瓦从不说谎。\n\n１．先问。\n２．再做。\n", [("诚实", ["诺瓦从不说谎。", "先问。", "再做。"])]),
+        ("#\u3000誠実\n\n-\u3000先に聞く。\n-\u3000待つ。\n", [("誠実", ["先に聞く。", "待つ。"])]),
+        ("#诚实\n诺瓦从不说谎。\n#关怀\n先问。\n", [("诚实", ["诺瓦从不说谎。"]), ("关怀", ["先问。"])]),
+        ("# A\n\n\u001b[1mAda\u001b[0m asks.\n", [("A", ["Ada asks."])]),
+    ],
+)
+def test_marks_are_read_as_other_keyboards_and_programs_write_them(
+    text: str, read: list[tuple[str, list[str]]]
+) -> None:
+    spec = parse_spec(text)
+    assert [(part.title, [clause.text for clause in part.clauses]) for part in spec.sections] == read
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "３．５ 是一个数。",
+        "诺瓦写 #话题# 时先问。",
+        "#话题# 诺瓦先问。",
+        "Ada takes\u00a0- at most\u00a0- two.",
+        "5\u00a0% of guests ask Ada.",
+    ],
+)
+def test_what_only_looks_like_a_mark_stays(line: str) -> None:
+    assert [clause.text for clause in parse_spec(f"# A\n\n{line}\n").clauses] == [line]
+
+
+def test_code_keeps_its_spaces() -> None:
+    (clause,) = parse_spec("# A\n\n```\n#\u00a0x\n```\n").clauses
+    assert "#\u00a0x" in clause.text

@@ -297,6 +297,11 @@ def test_a_good_spec_gives_no_warning() -> None:
         (b"# Only\n\n## Headings\n", "holds no sentence"),
         (b"{\\rtf1 Ada is kind.}", "is a file of a word processor"),
         (b"%PDF-1.7\nAda is kind.", "is a file of a word processor"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "is a file of a word processor"),
+        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00\xb7\xac", "is a file of a word processor"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a file of a word processor"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1e08\nsize 886\n", "is a pointer of Git LFS"),
+        (b"<?xml version='1.0'?>\n<rules><rule>Ada asks first.</rule></rules>\n", "is XML"),
     ],
 )
 def test_what_is_no_spec_is_one_line(tmp_path: Path, data: bytes, what: str) -> None:
@@ -306,6 +311,38 @@ def test_what_is_no_spec_is_one_line(tmp_path: Path, data: bytes, what: str) -> 
         read_spec(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rules.csv", "rules.TSV", "rules.toml"])
+def test_a_table_and_toml_are_refused_whose_marks_would_be_taken_for_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("id,rule\n1,Ada asks first.\n")
+    with pytest.raises(SpecError, match="file, whose marks"):
+        read_spec(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<?xml version='1.0'?>\n<!DOCTYPE html>\n<html><body><p>Ada asks first.</p></body></html>\n",
+        "Files of Git LFS begin with `version https://git-lfs.github.com/spec/v1`. Ada asks first.\n",
+    ],
+)
+def test_a_page_of_xml_and_words_about_pointers_are_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "spec.md").write_text(text)
+    assert "Ada asks first." in read_spec(tmp_path / "spec.md").text
+
+
+@pytest.mark.parametrize("text", ["Ada\u00e2\u20ac\u2122s rule", "Caf\u00c3\u00a9", "20\u00c2\u00b0C", "A\ufffdda"])
+def test_words_that_were_wrongly_decoded_are_told(text: str) -> None:
+    found = [finding.what for finding in check_spec(parse_spec(f"# A\n\nIt asks {text} first. It waits, {text}."))]
+    assert ["(and 1 more)" in what for what in found if what.startswith("looks wrongly decoded")] == [True]
+
+
+@pytest.mark.parametrize(
+    "text", ["N\u00c3O minta, P\u00c3ES", "\u00c2ge \u00ab", "\u00e2 \u20ac5", "na\u00efve caf\u00e9"]
+)
+def test_letters_with_accents_are_not_wrongly_decoded(text: str) -> None:
+    assert check_spec(parse_spec(f"# A\n\nIt asks {text} first.")) == ()
 
 
 def test_a_missing_spec_or_a_folder_says_so(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ ROLES: Mapping[str, Role] = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bot": "assistant",
+    "ai": "assistant",
     "model": "assistant",
     "tool": "tool",
     "function": "tool",
@@ -75,7 +76,7 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
         if given.get(key):
             raise BadRowError(f"`{where}` has `{key}`, which can't be trained on")
     role = given[role_key]
-    if not isinstance(role, str) or role not in ROLES:
+    if not isinstance(role, str) or (known := ROLES.get(role.strip().lower())) is None:
         raise BadRowError(f"`{where}` has the role {role!r}, which is not system, user, assistant or tool")
     fields: dict[str, Any] = {
         "reasoning_content": _reasoning(given, where),
@@ -85,9 +86,9 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
         "weight": _weight(given, where),
     }
     # A call of a tool, or an answer of one, may say nothing.
-    may_be_empty = may_be_empty or bool(fields["tool_calls"]) or ROLES[role] == "tool"
+    may_be_empty = may_be_empty or bool(fields["tool_calls"]) or known == "tool"
     content = parse_content(given.get(content_key, ""), where, may_be_empty=may_be_empty)
-    message = Message(role=ROLES[role], content=content, **fields)
+    message = Message(role=known, content=content, **fields)
     if message.role != "assistant":
         if message.reasoning_content is not None or message.tool_calls:
             raise BadRowError(f"`{where}` has reasoning or calls of tools, and is no assistant's")

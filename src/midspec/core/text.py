@@ -40,7 +40,41 @@ _UNSPACED_CHAR = re.compile(
 _LETTER = "(?![^\x00-\u0dff\u1d00-\u2e7f])[^\\W_]"
 _BEFORE = rf"(?-i:(?<!{_LETTER})(?<!{_LETTER}_))"
 _AFTER, _AFTER_VERSIONS = (rf"(?-i:(?!(?!{digits}){_LETTER})(?!_{_LETTER}))" for digits in ("(?!)", r"\d"))
+_WHOLE_FENCE = re.compile(r"```[ \t]*(?:markdown|md|text|txt|plaintext|plain)?[ \t]*", re.IGNORECASE)
 GAP = "\N{HORIZONTAL ELLIPSIS}"
+# Ends and begins of turns, which servers leave in a reply that they should end there (`<|eot_id|>`, `<|im_end|>`,
+# DeepSeek's in full-width bars, Gemma's).
+CONTROL_TOKEN = re.compile(r"<[|\uff5c][\w\u2581 -]{1,40}[|\uff5c]>|<(?:start|end)_of_turn>")
+# UTF-8 that was read as a code page of one byte a character (an apostrophe as `\u00e2\u20ac\u2122`), and U+FFFD, which
+# stands where nothing could be read.
+MISREAD = re.compile(
+    r"\u00e2\u20ac|\u00c3[\u00a1-\u00bf\u0178\u0153\u20ac-\u2122]|\u00c2[\u00a0\u00a7\u00a9\u00ab\u00ae\u00b0\u00b7\u00bb]|\ufffd"
+)
+# What `git clone` leaves in the place of a large file where Git LFS is not installed.
+LFS_POINTER = "version https://git-lfs.github.com/"
+LFS_WORDS, LFS_HINT = "a pointer of Git LFS, and not the file itself", "Get the file by `git lfs pull`"
+
+
+def damage_in(text: str) -> str | None:
+    """Return what a text holds that its writer did not mean: marks of a chat template, or wrongly decoded words."""
+    for what, sign in (("a mark of a chat template", CONTROL_TOKEN), ("wrongly decoded words", MISREAD)):
+        if found := sign.search(text):
+            return f"holds {what} ({found[0]})"
+    return None
+
+
+def unfenced(text: str) -> str:
+    """Return a document or a reply without the fence that some models put around the whole of it.
+
+    One within it is part of it, and so is one around code of a named language.
+    """
+    first, *lines = text.strip().split("\n")
+    if len(lines) > 1 and _WHOLE_FENCE.fullmatch(first) and lines.pop().strip() == "```":
+        within = [line.strip() for line in lines if line.lstrip().startswith("```")]
+        # A bare fence would end the outer one.
+        if not within or (within[0] != "```" and len(within) % 2 == 0):
+            return "\n".join(lines).strip()
+    return text
 
 
 def first_of(text: str, phrases: tuple[str, ...]) -> str | None:

@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from midspec.core.chat_rows import BadRowError
 from midspec.core.errors import DataError
+from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
 from midspec.exchange._row_forms import rows_within, without_nulls
 
 # Endings of packed files, after the ending of what is packed.
@@ -36,6 +37,10 @@ _BOM = b"\xef\xbb\xbf"
 # some and not others.
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
+# Files of other programs by their endings, and what to give in their place.
+_OTHERS = {".arrow": "Name the folder that it is in, as `save_to_disk` made it, or write parquet"}
+_OTHERS |= dict.fromkeys((".xlsx", ".xls", ".ods"), "Save the sheet as CSV in UTF-8")
+_OTHERS |= dict.fromkeys((".pkl", ".pickle", ".pt", ".npy", ".npz", ".feather", ".orc"), "Write JSONL or parquet")
 _TAR_AT, _TAR = 257, b"ustar"
 # Of UTF-32 first, whose mark begins with that of UTF-16.
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
@@ -71,9 +76,14 @@ def file_rows(file: Path, root: Path) -> Iterator[RawRow]:
         root: the folder below which it was found, or the file itself; a text's `source` is its path from there.
 
     Raises:
-        DataError: the file is cut off, damaged, an archive, or not what its name says.
+        DataError: the file is cut off, damaged, an archive, a pointer in its place, or not what its name says.
     """
     name = PACKED.sub("", file.name.lower())
+    if (hint := _OTHERS.get(file.suffix.lower())) is not None:
+        raise DataError(f"is a {file.suffix} file, which is not read", where=str(file), hint=hint)
+    with file.open("rb") as plain:
+        if plain.read(len(LFS_POINTER)) == LFS_POINTER.encode():
+            raise DataError(f"is {LFS_WORDS}", where=str(file), hint=LFS_HINT)
     if name.endswith(".parquet"):
         yield from _parquet_rows(file)
         return
@@ -239,7 +249,7 @@ def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:
     try:
         rows = list(_values(content.decode("utf-8", "surrogatepass")))
     except _DAMAGED as error:
-        if any(map(_is_object, rest.splitlines())):
+        if not head.startswith(b"[") and any(map(_is_object, rest.splitlines())):
             yield from _lines(io.BytesIO(content), file, may_be_spread=False)
             return
         what = f"not JSON: {_one_line(error)}"

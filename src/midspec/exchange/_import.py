@@ -51,7 +51,7 @@ def import_folder(
             "only a data set folder has these", where=where, hint=f"Leave it out, or name another than {path}"
         )
     out.mkdir(parents=True, exist_ok=True)
-    stats, number = ReadStats(), 0
+    stats, number, seen = ReadStats(), 0, set[int]()
     rows = raw_rows(path, config=subset, split=split) if split or subset else rows_at(path, *(o.name for o in ours))
     with RowFile(out / "documents.jsonl") as documents, RowFile(out / "chats.jsonl") as chats:
         for raw in rows:
@@ -62,10 +62,12 @@ def import_folder(
                         continue
                     made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")
                     documents.write(document.model_copy(update={"metadata": made}))
+                    seen.add(hash(document.text))
                 else:
                     chat = chat_of(raw, stats)
                     tag = chat.metadata or ChatMetadata(id=_place_id(number, chat.text), author="imported")
                     chats.write(chat.model_copy(update={"metadata": tag}))
+                    seen.add(hash(("chat", chat.text)))
                 number += 1
             except DataError as error:
                 stats.rejects.append(_reject(raw, error))
@@ -79,6 +81,9 @@ def import_folder(
     files = {"documents": documents, "chats": chats}
     summary: dict[str, JsonValue] = {f"n_{kind}": file.n_rows for kind, file in files.items()}
     summary |= _counts(stats, [] if split or ours else split_names(path, config=subset))
+    if n_repeated := number - len(seen):
+        # One data set in two forms, copies of a file, several snapshots of a cache: all of a folder is read.
+        summary["repeated_rows"] = f"{n_repeated} of {number} are earlier ones word for word; curate leaves them out"
     if not (ours or is_tree(path)) and (others := passed_over(path)):
         summary["files_not_read"] = others
     outputs = [f"{kind}.jsonl" for kind, file in files.items() if file.n_rows]

@@ -38,6 +38,7 @@ class _Candidate(NamedTuple):
     tokens: int
     start: int
     length: int
+    text_hash: int
 
 
 class _ReadPart(NamedTuple):
@@ -132,6 +133,9 @@ def _build(config: MixConfig, folder: Path, base: Path, *, must_reach_budget: bo
         manifest = _manifest(config, read, drawn, kept, counted_by)
         write_json(folder / "manifest.json", manifest)
     summary = {key: manifest[key] for key in ("n_rows", "tokens", "budget_tokens", "tokens_counted_by", "notes")}
+    if n_repeated := len(kept) - len({row.text_hash for row in kept}):
+        # Of data sets that were made of one another, say. The manifest keeps its bytes.
+        summary["repeated_rows"] = f"{n_repeated} of {len(kept)} are others of the mix word for word"
     return Built(outputs=(*outputs, "rejects.jsonl", "manifest.json"), summary=summary)
 
 
@@ -161,7 +165,7 @@ def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _ReadPart:
             tools.rejects.write(Reject(id=place, by=f"mix: {part.name}", reason=reason, text=text))
         elif row is not None:
             line = row.model_dump_json().encode() + b"\n"
-            passed.append(_Candidate(chance, order, at, n_trained, tools.scratch.tell(), len(line)))
+            passed.append(_Candidate(chance, order, at, n_trained, tools.scratch.tell(), len(line), hash(row.text)))
             tools.scratch.write(line)
     return _ReadPart(passed, n_read, rejected, source.revision, source.sha256)
 

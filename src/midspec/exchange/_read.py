@@ -46,6 +46,7 @@ from midspec.exchange._row_forms import (
 )
 
 RowT = TypeVar("RowT")
+_SYSTEM_ROLES = ("system", "developer")
 
 
 class Parsed(NamedTuple, Generic[RowT]):
@@ -169,7 +170,7 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
 
 def _is_silent(turn: Any) -> bool:
     """Return whether a turn is a system's without any text: a template's place that nothing filled."""
-    if not isinstance(turn, dict) or turn.get("role", turn.get("from")) not in ("system", "developer"):
+    if not isinstance(turn, dict) or str(turn.get("role", turn.get("from"))).strip().lower() not in _SYSTEM_ROLES:
         return False
     content = turn.get("content", turn.get("value"))
     return content is None or (isinstance(content, str | list) and not str(content or "").strip())

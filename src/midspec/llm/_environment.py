@@ -11,8 +11,13 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from midspec.core.errors import ConfigError, note
 from midspec.llm._types import Access, is_address
 
-# What editors and shells leave around a value: white space, byte order marks, signs without width.
-_AROUND = " \t\r\n\v\f\xa0\ufeff\u200b\u200c\u200d\u2060"
+# What editors, shells and `docker --env-file` leave around a value: white space, byte order marks, signs without width,
+# quotation marks.
+_AROUND = " \t\r\n\v\f\xa0\ufeff\u200b\u200c\u200d\u2060\"'"
+# What a copied address has behind the base URL: Azure's "target URI", and what examples with curl name.
+_ENDPOINTS = {"OPENAI_BASE_URL": ("/chat/completions",), "ANTHROPIC_BASE_URL": ("/v1/messages", "/v1")}
+# The variable's name in the first versions of OpenAI's package, which other tools still read.
+_OLD_URL_VARIABLE = "OPENAI_API_BASE"
 DEPLOYMENTS = "/openai/deployments/"
 _CERTIFICATE_FILES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _CERTIFICATE_FOLDER = "SSL_CERT_DIR"
@@ -34,15 +39,30 @@ def variable(name: str) -> str:
 def base_url(place: str, access: Access) -> str | None:
     """Return the server's address as it was given, or as the environment variable `place` has it.
 
+    The path of an endpoint at its end (`/chat/completions`) is no part of it.
+
     Raises:
         ConfigError: the variable holds no address.
     """
-    if access.base_url is not None:
-        return access.base_url
-    url = os.environ.get(place, "").strip(_AROUND)
-    if url and not is_address(url):
+    url = access.base_url or os.environ.get(place, "").strip(_AROUND)
+    if not url:
+        if place == "OPENAI_BASE_URL":
+            _note_unread(os.environ.get(_OLD_URL_VARIABLE, ""))
+        return None
+    if not is_address(url):
         raise ConfigError(f"{url!r} is no address", where=place, hint="Set one like http://HOST:PORT/v1, or unset it")
-    return url or None
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    end = next((end for end in _ENDPOINTS.get(place, ()) if path.endswith(end)), "")
+    return urlunsplit(parts._replace(path=path.removesuffix(end))) if end else url
+
+
+@cache
+def _note_unread(old: str) -> None:
+    """Say once that an address under the variable's old name is not where requests go."""
+    if old.strip(_AROUND) and "//api.openai.com" not in old:
+        what = "is not read, so requests go to OpenAI; the address of another server goes into OPENAI_BASE_URL"
+        note(what, _OLD_URL_VARIABLE)
 
 
 def api_key(name: str, access: Access) -> str:
@@ -57,6 +77,8 @@ def api_key(name: str, access: Access) -> str:
     if not key.isascii():
         what = "holds a character that is in no key (a quotation mark or a dash of a text editor?)"
         raise ConfigError(what, where=name, hint="Copy the key anew")
+    if " " in key:
+        raise ConfigError("holds a space, which is in no key", where=name, hint="Set the key alone, without `Bearer`")
     if key:
         return key
     if access.base_url is None:

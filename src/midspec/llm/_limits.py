@@ -231,6 +231,7 @@ _WAIT_WORDS = re.compile(
     r"|\"retrydelay\": ?\"([\d.]+s)\""
     r"|\b(?:retry_after|retryafter|retry-after|estimated_time)(_ms)?\"?[:=] ?\"?(\d+(?:\.\d+)?)"
 )
+_RESET_WORDS = re.compile(r"\"x-ratelimit-reset\": ?\"?(\d{10,16})\b")  # OpenRouter's header, in its body alone
 _LIMIT_WORDS = re.compile(r"\blimit[ :]+~?([\d,]+)|limit of ([\d,]+)|\b[rt]pm(?: rate limit)?: ?([\d,]+)")
 _REQUESTED_WORDS = re.compile(r"requested:? ~?([\d,]+)")
 
@@ -256,6 +257,8 @@ def read_refusal(text: str) -> Refusal:
         unit = "millisecond" if wait[4] else (wait[2] or "").rstrip("s")
         if wait_s is not None:
             wait_s *= {"millisecond": 0.001, "minute": MINUTE_S, "hour": 3600.0}.get(unit, 1.0)
+    if wait_s is None and (reset := _RESET_WORDS.search(text)):
+        wait_s = seconds_of(reset[1])
     limit, requested = _LIMIT_WORDS.search(text), _REQUESTED_WORDS.search(text)
     return Refusal(
         kind=kind,

@@ -87,7 +87,7 @@ class Prices:
     """USD for tokens, by model; `None` for a model whose price nobody knows, and never 0.
 
     Args:
-        table: prices of the user's own, by `provider/model`; they come first.
+        table: prices of the user's own, by `provider/model` or `model`; they come first.
         base_url: the server that is asked, where it is not the provider's own. Its prices are taken from genai-prices
             if that knows the server; a server of one's own costs what the table says or is unknown.
     """
@@ -129,7 +129,7 @@ class Prices:
             batch: through a batch endpoint.
             at: when the request was sent, in seconds of Unix time; now when not given.
         """
-        if (listed := self._table.get(model)) is not None:
+        if (listed := self._table.get(model) or self._table.get(model.partition("/")[2])) is not None:
             return listed.rates(batch=batch).cost(usage)
         at = time.time() if at is None else at
         key, minute = (model, batch), int(at // 60)

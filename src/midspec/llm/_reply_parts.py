@@ -59,7 +59,8 @@ def reasoning_beside(message: dict[str, Any]) -> str:
 def completion_usage(told: Any) -> Usage | None:
     """Return the tokens of a completion, cached ones counted once; `None` where the server gave no numbers.
 
-    `prompt_tokens` holds what was cached; `completion_tokens` holds the reasoning but at xAI, whose total says so.
+    `prompt_tokens` holds what was cached; `completion_tokens` holds the reasoning but at xAI and at Gemini, whose total
+    says so.
     """
     if not isinstance(told, dict):
         return None
@@ -69,15 +70,17 @@ def completion_usage(told: Any) -> Usage | None:
         n_output = n_total - n_prompt
     if n_prompt is None or n_output is None:
         return None
-    n_reasoning = n_counted(_part(told, "completion_tokens_details", "reasoning_tokens")) or 0
-    if n_reasoning and n_total == n_prompt + n_output + n_reasoning:
-        n_output += n_reasoning
     n_read = n_counted(_part(told, "prompt_tokens_details", "cached_tokens"))
     if n_read is None:  # DeepSeek's name, and that of routers to Anthropic
         n_read = n_counted(told.get("prompt_cache_hit_tokens")) or n_counted(told.get("cache_read_input_tokens"))
     n_write = n_counted(_part(told, "prompt_tokens_details", "cache_write_tokens"))
     n_write = n_counted(told.get("cache_creation_input_tokens")) if n_write is None else n_write
     n_read, n_write = n_read or 0, n_write or 0
+    # Gemini counts thoughts nowhere but in the total; servers that count cached tokens apart add these to it.
+    n_beside = (n_total or 0) - n_prompt - n_output
+    n_reasoning = n_counted(_part(told, "completion_tokens_details", "reasoning_tokens"))
+    if n_beside > 0 and (n_beside == n_reasoning or n_beside not in {n_read, n_write, n_read + n_write}):
+        n_output += n_beside
     # More cached than there was of the prompt: the server counts them apart.
     n_new = n_prompt - n_read - n_write if n_read + n_write <= n_prompt else n_prompt
     return Usage(n_input=n_new, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)

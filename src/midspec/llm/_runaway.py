@@ -13,6 +13,7 @@ import zlib
 from math import ceil, log2
 
 from midspec.core.text import estimate_tokens
+from midspec.llm._server_words import read_json
 from midspec.llm._store import Store
 from midspec.llm._types import Outcome, Request
 
@@ -48,10 +49,17 @@ def _is_packed(text: str) -> bool:
 
 
 def marked(outcome: Outcome) -> Outcome:
-    """Return `outcome`, with `REPEATED` as its stop reason if it was cut while it repeated itself."""
-    if outcome.kind != "truncated" or outcome.stop_reason == REPEATED:
+    """Return `outcome`, with `REPEATED` as its stop reason if it was cut while it repeated itself.
+
+    Grammars of servers allow white space without end behind JSON; JSON that is whole before it was not cut.
+    """
+    if outcome.kind != "truncated":
         return outcome
-    if not repeats_itself(outcome.text):
+    if (whole := outcome.text.rstrip()) != outcome.text and whole[-1:] in {"}", "]"} and read_json(whole, None):
+        return outcome.model_copy(
+            update={"kind": "ok", "note": "cut in the white space behind its JSON, which is whole"}
+        )
+    if outcome.stop_reason == REPEATED or not repeats_itself(outcome.text):
         return outcome
     shown = " ".join(outcome.text[-_SHOWN_CHARS:].split()) or "white space"
     note = f"the reply repeats itself over and over; it ends in {shown!r}"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
-from midspec.llm._environment import joined, shown_url
+from midspec.llm._environment import DEPLOYMENTS, joined, shown_url
 from midspec.llm._errors import (
     SAMPLING_FIELDS,
     TOO_LARGE,
@@ -79,6 +79,15 @@ def strict_schema(schema: JsonValue) -> JsonValue:
     return [strict_schema(part) for part in schema] if isinstance(schema, list) else schema
 
 
+def _words_of_model(name: str) -> set[str]:
+    """Return the words and numbers of a model's name, which servers write in another order and with a date or a path.
+
+    LM Studio and llama.cpp answer for the model that is loaded, whichever is asked for, and say which it was.
+    """
+    words = re.findall(r"[a-z]+|\d+(?:\.\d+)*", name.lower().removesuffix(".gguf").rpartition("/")[2])
+    return set(words) - {"latest"}
+
+
 class SdkServer(NamedTuple):
     """Where an SDK's client sends requests, with which headers and key, and how that client is made."""
 
@@ -122,7 +131,7 @@ class SdkClient(ABC):
         self._ignores_schema = False
         self.first_fields = self.fields()
         self._schema_faults = SchemaFaults()
-        self.has_told = False
+        self.has_told = self._has_told_model = False
         self._encoded_prefixes: dict[str, str] = {}
         self.on_headers: Callable[[Request, Mapping[str, str]], None] | None = None
 
@@ -211,6 +220,11 @@ class SdkClient(ABC):
         if self.on_headers is not None:
             self.on_headers(request, response.headers)
         outcome = self.outcome_of(response, has_schema=has_schema, sent=sent)
+        if outcome.model and not self._has_told_model and DEPLOYMENTS not in self._server.url:
+            asked, answered = _words_of_model(str(self._head["model"])), _words_of_model(outcome.model)
+            if not (asked <= answered or answered <= asked):
+                self._has_told_model = True
+                _LOG.warning("%s: %s answers as %s, which may be another model", self._model, self.url, outcome.model)
         return self._name_sizes(outcome, request, len(body))
 
     def outcome_of(self, response: Response, *, has_schema: bool = False, sent: Collection[str] = ()) -> Outcome:

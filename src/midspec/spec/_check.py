@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Clause, Section, Spec, Strict
-from midspec.core.text import whole_words
+from midspec.core.text import MISREAD, whole_words
 from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, near_placeholders, placeholders
 from midspec.spec._used_names import UsedName, own_name, used_names
 
@@ -37,6 +37,7 @@ _OF_THE_TEXT = re.compile(
     re.IGNORECASE,
 )
 _NO_PLACEHOLDER = frozenset(("[REDACTED]", "[SIC]", "[TODO]", "[NOTE]", "[OMITTED]"))
+_MISREAD_WORD = re.compile(rf"\S{{0,20}}(?:{MISREAD.pattern})\S{{0,20}}")
 _MAX_SHOWN, _MAX_NO_RULE = 80, 160
 _OFTEN = 3
 """A known name that a spec says so often is taken for its own assistant's or maker's."""
@@ -67,7 +68,7 @@ def check_spec(spec: Spec, *, model_name: str | None = None) -> tuple[Finding, .
         spec: the spec, filled or not.
         model_name: the assistant's own name, which is no other assistant's.
     """
-    found = (*_unknown_placeholders(spec), *_empty_sections(spec), *_repeated_clauses(spec))
+    found = (*_unknown_placeholders(spec), *_empty_sections(spec), *_repeated_clauses(spec), *_misread(spec))
     own = _own_names(spec, model_name)
     named = _other_assistants(spec, {name.name for name in own}, model_name)
     return _findings((*found, *_calls(spec, own), *named, *_no_clauses(spec)))
@@ -116,6 +117,13 @@ def _empty_sections(spec: Spec) -> Iterator[tuple[Section, str]]:
         has_children = after is not None and after.level > section.level
         if not section.clauses and not has_children:
             yield section, "empty section: a heading with nothing under it"
+
+
+def _misread(spec: Spec) -> Iterator[tuple[Section, str]]:
+    seen = [(section, match[0]) for section in spec.sections for match in _MISREAD_WORD.finditer(section.text)]
+    if seen:
+        more = f" (and {len(seen) - 1} more)" if len(seen) > 1 else ""
+        yield seen[0][0], f"looks wrongly decoded, which every text made of it would be: {seen[0][1]}{more}"
 
 
 def _repeated_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:

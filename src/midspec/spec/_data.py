@@ -166,6 +166,8 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
                 gather(inner, way, depth - 1)
         elif isinstance(value, str) and value.strip() and not used & {value, " ".join(value.split())}:
             texts.setdefault(".".join(way), []).append(" ".join(value.split()))
+        elif not isinstance(value, str | list | dict | None) and {*way[-1:]} & {*_TEXT_KEYS, *_LIST_KEYS}:
+            texts.setdefault(".".join(way), []).append(f"{value} (no text: put it in quotes)")
 
     for value in values:
         gather(value, (), _MAX_DEPTH)
@@ -248,11 +250,20 @@ def _texts_of(value: object) -> list[str]:
 
 def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
     """Return the values of JSON or JSON lines; none of a text that only begins with a bracket or a brace."""
+
+    def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        _refuse_twins([key for key, _ in pairs], where)
+        return dict(pairs)
+
     try:
-        return [json.loads(text)]
+        return [json.loads(text, object_pairs_hook=object_of)]
     except (ValueError, RecursionError) as error:
         try:
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
+            if isinstance(error, SpecError):
+                raise
+            return [json.loads(line, object_pairs_hook=object_of) for line in text.split("\n") if line.strip()]
+        except SpecError:
+            raise
         except (ValueError, RecursionError):
             if not is_json and json_front_matter(text):
                 return []
@@ -261,6 +272,13 @@ def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
                 hint = "Correct it, or begin a text that is no JSON with words"
                 raise SpecError(f"begins as JSON and can't be read (line {line})", where=where, hint=hint) from error
             return []
+
+
+def _refuse_twins(keys: list[object], where: str) -> None:
+    """Raise where an object names a key twice, of which readers keep the later value alone."""
+    if len(keys) > len({str(key) for key in keys}):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise SpecError(f"names the key {twice!r} twice, and one would be lost", where=where, hint="Put both under one")
 
 
 def json_front_matter(text: str) -> str:
@@ -288,6 +306,14 @@ def _yaml_value(text: str, where: str) -> object:
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader)):
             raise SpecError("is YAML with aliases", where=where, hint="Write each rule out")
+        nodes = [yaml.compose(text, Loader=yaml.CSafeLoader)]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, yaml.MappingNode):
+                _refuse_twins([key.value for key, _ in node.value], where)
+                nodes += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                nodes += node.value
         return yaml.load(text, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, SpecError):

@@ -122,6 +122,17 @@ def _prose(spec: Spec) -> str:
     return CODE_SPAN.sub(" ", f"{titles} {prose}")
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _check_name(name: str, option: str) -> None:
+    """Raise where a name would stand in every text as none: blank, over two lines, or its own placeholder."""
+    own = option.strip("-").replace("-", "_")
+    if not name.strip() or _CONTROL.search(name) or any(known == own for known, _ in _known(name)):
+        what = f"{name!r} is no name: it is blank, holds a line end, or is its own placeholder"
+        raise SpecError(what, where=option, hint="Give another")
+
+
 def fill(
     spec: Spec,
     *,
@@ -142,12 +153,15 @@ def fill(
         leave_out: titles of sections, ids of clauses, or beginnings of clauses, that are no part of it.
 
     Raises:
-        SpecError: a placeholder has no value; a name of `called`, or what is to be left out, is not in the spec; or
-            the model's name fills nothing, and the spec has nearly its placeholder or calls its assistant by another.
+        SpecError: a placeholder has no value, or one that is no name; a name of `called`, or what is to be left out,
+            is not in the spec; or the model's name fills nothing, and the spec has nearly its placeholder or calls its
+            assistant by another.
     """
+    values = {"model_name": model_name or "", "provider_name": provider_name or ""}
+    for option, value in (("--model-name", model_name), ("--provider-name", provider_name)):
+        _check_name(value or option, option)
     if spec.is_filled:
         return spec
-    values = {"model_name": model_name or "", "provider_name": provider_name or ""}
     put = spec_without(spec, leave_out) if leave_out else spec
     named = _renamed(put, called, values) if called else put
     closed, present = _closed_tags(named.text), _present(named)

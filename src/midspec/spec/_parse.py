@@ -19,6 +19,7 @@ from midspec.spec._headings import as_headings
 from midspec.spec._hidden import Part
 from midspec.spec._lines import apart, is_said_by_heading
 from midspec.spec._names import has_other_spellings, whole_text
+from midspec.spec._pasted import refuse_other_file
 from midspec.spec._shipped_specs import spec_path
 from midspec.spec._source import Source, read_source
 from midspec.spec._words import Inline, split_as_before, split_sentences, with_whole_emphasis
@@ -27,6 +28,7 @@ _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
 _RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)(?:(?:\d{1,3}|[IVXLC]{1,6}|[A-Z])[.)][ ])?[^*_.!?]{1,60}[.:]\1")
 _BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
 _TITLE_WORDS = 8
+_HEAD = 2000  # of a file: what says of which kind it is stands there
 
 
 def parse_spec(text: str, *, name: str = "spec") -> Spec:
@@ -63,9 +65,7 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
         raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
     if "\0" in clean or any("\ud800" <= char <= "\udfff" for char in clean):
         raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
-    if clean.startswith(("{\\rtf", "PK\x03\x04", "%PDF-")):
-        hint = "Save it as Markdown or plain text in UTF-8"
-        raise SpecError("is a file of a word processor, or a PDF", where=name, hint=hint)
+    refuse_other_file(clean, name)
     is_recut = False
     rules, unread = rules_of_data(clean, name, form)
     if rules:
@@ -317,9 +317,16 @@ def read_spec_parts(path: Path) -> tuple[Spec, tuple[Part, ...]]:
     if not path.is_file():
         what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
         raise MissingError(what, where=str(path), hint="Check the path")
+    if (table := path.suffix.lower()) in (".csv", ".tsv", ".toml"):
+        hint = "Write its rules as Markdown, JSON or YAML"
+        raise SpecError(
+            f"is a {table[1:].upper()} file, whose marks would be taken for words", where=str(path), hint=hint
+        )
+    content = b""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = (content := path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        refuse_other_file(content[:_HEAD].decode("latin-1"), str(path))
         raise SpecError(
             f"is not UTF-8 text (byte {error.start})", where=str(path), hint="Save the spec as UTF-8 text"
         ) from error

@@ -11,13 +11,27 @@ from collections import Counter
 from itertools import pairwise
 
 from midspec.core.errors import SpecError
+from midspec.core.text import LFS_POINTER
 from midspec.spec._tags import is_turn_tag, wraps_alone
 
 NEW_LINE = "\x05"
 """Ends a line that goes on in the same line of the file."""
 _FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})")
 _LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
-_CHARS = str.maketrans({"\u2028": NEW_LINE, "\u2029": NEW_LINE * 2, "\x0b": NEW_LINE, "\u00ad": None, **_LIGATURES})
+_CHARS = str.maketrans(
+    {"\ufeff": None, "\u2028": NEW_LINE, "\u2029": NEW_LINE * 2, "\x0b": NEW_LINE, "\u00ad": None, **_LIGATURES}
+)
+_ANSI = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
+_UNSEEN = re.compile(r"^([ \t>]*)[\u200b\u2060]+")
+# Marks of Markdown as other keyboards type them: a space that does not break (Option and space on a Mac) or is as wide
+# as a letter, full-width signs and digits, no space before Chinese and Japanese.
+_WIDE = "\u00a0\u2000-\u200a\u202f\u3000"
+_TYPED = re.compile(
+    rf"(?P<indent>[ \t>{_WIDE}]*)(?:(?P<mark>#{{1,6}}|[-*+]|\d{{1,9}}[.)])(?P<gap>[ \t{_WIDE}]+)"
+    rf"|(?P<wide>\uff03{{1,6}})[ \t{_WIDE}]*"
+    rf"|(?P<number>[\uff10-\uff19]{{1,3}})[.)\uff0e\uff09](?![\d\uff10-\uff19])[ \t{_WIDE}]*"
+    r"|(?P<tight>#{1,6})(?=[\u3040-\u30ff\u3400-\u9fff][^#]{0,40}$)(?!.*[.!?\u3002\uff01\uff1f]$))(?=\S)"
+)
 _STRUCK = re.compile(r"(?:[^\s\u0335\u0336][\u0335\u0336](?:[ \t]+[\u0335\u0336]?)?)+[.,;:!?]?")
 _BULLET = re.compile(
     r"([ \t>]*)(?:[\uf0a7\uf0b7\u25aa\u25ab\u25cf\u25cb\u25a0\u25a1\u2605\u2606\u27a2\u27a4][ \t]*|\u30fb)(?=\S)"
@@ -71,6 +85,32 @@ _OTHERS = {
 _SEEN_ONCE = ("LaTeX", "reStructuredText", "Org")
 
 
+# How files of word processors, old and new, and PDFs begin.
+_OTHER_FILES = ("{\\rtf", "%PDF-", "PK\x03\x04", "\xd0\xcf\x11\xe0")
+_PAGE_OF_XML = re.compile(r"<(?:!doctype )?html\b", re.IGNORECASE)
+
+
+def refuse_other_file(text: str, where: str) -> None:
+    """Raise where a file is no text, or XML, or a pointer that stands in its place.
+
+    Args:
+        text: of the file, or its beginning.
+        where: what the error names.
+
+    Raises:
+        SpecError: it is.
+    """
+    if any(map(text.startswith, _OTHER_FILES)):
+        hint = "Save it as Markdown or plain text in UTF-8"
+        raise SpecError("is a file of a word processor, or a PDF", where=where, hint=hint)
+    if text.startswith(LFS_POINTER):
+        raise SpecError(
+            "is a pointer of Git LFS, and not the file itself", where=where, hint="Get it by `git lfs pull`"
+        )
+    if text.lstrip().startswith("<?xml") and not _PAGE_OF_XML.search(text):
+        raise SpecError("is XML, whose tags would be taken for words", where=where, hint="Write it as Markdown")
+
+
 def refuse_conflict(lines: list[str], n_before: int, where: str) -> None:
     """Raise where a merge of two versions was left undecided: both would be taught.
 
@@ -113,9 +153,10 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
     out, prose = list(lines), prose_of(lines)
     gone: list[tuple[int, str, str]] = []
     for at in prose:
-        if not lines[at].isascii() or "\x0b" in lines[at]:
+        if not lines[at].isascii() or "\x0b" in lines[at] or "\x1b" in lines[at]:
             gone += [(at, "struck out", match[0]) for match in _STRUCK.finditer(lines[at])]
-            out[at] = _STRUCK.sub("\0", lines[at]).translate(_CHARS)
+            plain = _ANSI.sub("", _STRUCK.sub("\0", lines[at]).translate(_CHARS))
+            out[at] = _as_markdown(_UNSEEN.sub(r"\1", plain))
     for at in prose:
         if "^" in out[at] and (found := _BLOCK_ID.search(out[at])):  # Obsidian's name of a paragraph
             gone.append((at, "mark", found[0].strip()))
@@ -128,6 +169,16 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
     _broken_words(out, prose)
     _tags_as_code(out, prose)
     return out, gone
+
+
+def _as_markdown(line: str) -> str:
+    """Return a line whose first mark is Markdown's, whichever keyboard typed it."""
+    typed = _TYPED.match(line)
+    if typed is None or (typed["mark"] and (typed["indent"] + typed["gap"]).isascii()):
+        return line
+    number = typed["number"] and f"{int(typed['number'])}."
+    mark = typed["mark"] or number or typed["tight"] or "#" * len(typed["wide"])
+    return f"{re.sub(f'[{_WIDE}]', ' ', typed['indent'])}{mark} {line[typed.end() :]}"
 
 
 def _tags_as_code(lines: list[str], prose: list[int]) -> None:

@@ -32,6 +32,7 @@ _NUMBER_MARK = re.compile(
 )
 _MODULE = re.compile(r"(?:import\s.+\sfrom\s+['\"][^'\"]+['\"]|export\s+(?:const|default)\b.*[;({=].*);?\s*$")
 _GAP = re.compile(r"(?P<before>^[ \t]*|[ \t]*)\0(?:[ \t]*\0)*(?P<after>[ \t]*)(?P<next>[.,;:!?)]?)")
+_BETWEEN = re.compile(r"[.!?](?:[ \t]*\0)+[^\W\d_]")  # two sentences, each in a branch of a template, say
 _ONLY_MARKS = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t]*(?:\[[ xX]\])?[ \t]*")
 _FRONT_KEY = re.compile(r"[A-Za-z_][\w.-]*[ \t]*(?::(?=\s|$)|=)")
 # A head whose opening line is missing begins with one of the keys that editors and site builders write.
@@ -176,6 +177,8 @@ def _close_gaps(line: str) -> str | None:
     """Close the gaps in a line; `None` where nothing but the marks of a list or quotation is left."""
 
     def close(match: re.Match[str]) -> str:
+        if not (match["before"] or match["after"] or match["next"]) and _BETWEEN.match(line, match.start() - 1):
+            return " "
         if not match["before"] or not match["after"] or match["next"]:
             before = match["before"] if match.start() == 0 else match["before"] * (not match["next"])
             return before + match["after"] * bool(match.start() and not match["before"]) + match["next"]

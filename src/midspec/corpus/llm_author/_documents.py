@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.core.assistant_names import assistant_names
 from midspec.core.fingerprint import fingerprint, hash_text, id_of
 from midspec.core.records import Assertion, Document, PlanRow, Reject
-from midspec.core.text import whole_words
+from midspec.core.text import damage_in, unfenced, whole_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
@@ -204,7 +204,11 @@ class DocumentWriter:
             prompt = template.fill({**slots, "avoid": avoid})
         n_expected = document_tokens(self._writing)
         reply = await self._sender.ask(
-            "document", (row.id,), prompt, lambda text: parse_tags(text, "plan", "document")[1], n_expected=n_expected
+            "document",
+            (row.id,),
+            prompt,
+            lambda text: unfenced(parse_tags(text, "plan", "document")[1]),
+            n_expected=n_expected,
         )
         text, outcome = reply.value, reply.outcome
         if text is not None and self._has_critique:
@@ -264,7 +268,7 @@ class DocumentWriter:
         content = (*parent, id_of(critique.value))
         n_expected = document_tokens(self._writing)
         revised = await self._sender.ask(
-            "revise", content, prompt, lambda text: parse_tags(text, "document")[0], n_expected=n_expected
+            "revise", content, prompt, lambda text: unfenced(parse_tags(text, "document")[0]), n_expected=n_expected
         )
         return (draft, outcome) if revised.value is None else (revised.value, revised.outcome)
 
@@ -330,6 +334,8 @@ class DocumentChecks:
             return "begins like a refusal"
         if "<" in text and (found := _ECHO.search(text)):
             return f"holds a tag of the instructions ({found[0]})"
+        if damage := damage_in(text):
+            return damage
         suspect = self._suspect.search(text)
         if (suspect or any(bracket in text for bracket in _BRACKETS)) and (found := _PLACEHOLDER.search(text)):
             return f"holds a placeholder ({found[0][:40]})"

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, ProgressCallback, read_rows, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Document, DocumentMetadata, Reject
-from midspec.core.text import estimate_tokens, n_words
+from midspec.core.text import estimate_tokens, n_words, unfenced
 from midspec.corpus._config import CorpusConfig, Framing
 from midspec.corpus.llm_author._documents import DocumentChecks, RequestSender, rejected, trace_of
 from midspec.corpus.llm_author._prompts import PROMPTS, made_by
@@ -109,7 +109,7 @@ class _Reframing:
         content = (metadata.id, document.text, self._names["framing"])
         n_expected = 2 * estimate_tokens(document.text)
         reply = await self._sender.ask(
-            "reframe", content, prompt, lambda text: parse_tags(text, "document")[0], n_expected=n_expected
+            "reframe", content, prompt, lambda text: unfenced(parse_tags(text, "document")[0]), n_expected=n_expected
         )
         text, outcome = reply.value, reply.outcome
         if text is None:

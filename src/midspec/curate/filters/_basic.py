@@ -22,6 +22,14 @@ UNCLEAR = "unclear"
 _IDENTIFIED_CHARS = 800
 _MIN_WORDS_TO_IDENTIFY = 8
 _MIN_CONFIDENCE = 0.8
+# Thai, Lao, Tibetan, Burmese and Khmer part sentences by spaces and not words, which have about five signs each.
+_UNPARTED = re.compile("[\u0e00-\u109f\u1780-\u17ff]")
+_SIGNS_PER_WORD = 5
+
+
+def _n_words(text: str) -> int:
+    n_signs = 0 if text.isascii() else len(_UNPARTED.findall(text))
+    return n_words(text) + n_signs // _SIGNS_PER_WORD
 
 
 class LengthFilter:
@@ -44,7 +52,7 @@ class LengthFilter:
 
     def reason(self, row: Row) -> str | None:
         """Return how many words there are, when they are too few or too many. A chat may be as short as one word."""
-        n = n_words(target_text(row))
+        n = _n_words(target_text(row))
         least = self._min if isinstance(row, Document) else 1
         if n < least:
             return f"too short: {n} words of at least {least}"
@@ -85,7 +93,7 @@ class LanguageFilter:
 def identify_language(text: str) -> str:
     """Return the ISO 639-1 code of the language that a text begins in; `unclear` where it is too short or mixed."""
     start = text[:_IDENTIFIED_CHARS]
-    if n_words(start) < _MIN_WORDS_TO_IDENTIFY:
+    if _n_words(start) < _MIN_WORDS_TO_IDENTIFY:
         return UNCLEAR
     code, confidence = _identifier().classify(start)
     return str(code) if confidence >= _MIN_CONFIDENCE else UNCLEAR

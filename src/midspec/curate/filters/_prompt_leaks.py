@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from midspec.core.records import Document, Strict
+from midspec.core.text import CONTROL_TOKEN, MISREAD
 from midspec.core.yaml_files import Regex
 from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
 from midspec.curate._rows import Row, target_text
@@ -88,6 +89,8 @@ class PromptLeakFilter:
             ("speaks as its author model", self._anywhere, text),
             ("placeholder", self._placeholder, prose),
             ("leftover tag", tag, prose),
+            ("mark of a chat template", CONTROL_TOKEN, prose),
+            ("wrongly decoded", MISREAD, text),
         ):
             for match in pattern.finditer(searched):
                 if match[0] not in self._spec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.core.errors import DataError, MidspecError
+from midspec.core.errors import ConfigError, DataError, MidspecError
 from midspec.llm._environment import DEPLOYMENTS, api_key, base_url, variable
 from midspec.llm._errors import (
     BrokenReplyError,
@@ -42,6 +43,10 @@ _URL_VARIABLE, _OWN_URL = "OPENAI_BASE_URL", "https://api.openai.com/v1"
 _HEADERS = "OPENAI_CUSTOM_HEADERS"
 _ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _JWT = "eyJ"  # begins what is a JSON object in base64
+# What midspec puts into a request itself: another model would be asked than is recorded and paid for, a cap that never
+# grows cut what is to be asked again, and more than one answer be paid for and not read.
+_BUILT_HERE = ("model", "messages", "max_tokens", "max_completion_tokens", "n")
+_COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+\s*(?=\{)")  # of a stream, before a reply that is none: `: PROCESSING`
 _BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
 
 
@@ -107,7 +112,7 @@ class OpenAIClient(SdkClient):
         access: where the server is, and how long to wait for it.
 
     Raises:
-        ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own.
+        ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own; or `extra` holds what is built here.
     """
 
     kinds = {}  # noqa: RUF012 - all servers' words are known to the base class
@@ -115,6 +120,9 @@ class OpenAIClient(SdkClient):
     cap_fields = ("max_completion_tokens", "max_tokens")
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
+        if strange := [name for name in _BUILT_HERE if name in model.extra and (name, model.extra[name]) != ("n", 1)]:
+            hint = f"Leave it out of `extra: {json.dumps(model.extra)}`; caps of replies are settings of their own"
+            raise ConfigError(f"{', '.join(strange)} can't be set there", where=f"{model.model}: extra", hint=hint)
         super().__init__(model, access, _server(access), "/chat/completions")
         self._head |= {"stream": False}
         if is_own_server(access.base_url):
@@ -162,7 +170,7 @@ class OpenAIClient(SdkClient):
 
     def unpacked(self, content: bytes) -> Any:
         """Return a reply's JSON; also that of a stream, which some servers send without being asked."""
-        reply = super().unpacked(content)
+        reply = super().unpacked(_COMMENTS.sub(b"", content))
         is_stream = reply is None and content.lstrip()[:6].startswith((b"data:", b"event:", b":"))
         return super().unpacked(read_events(content)) if is_stream else reply
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -312,17 +313,24 @@ def _evaluation(place: str) -> Evaluation:
         return Evaluation(texts=list(dict.fromkeys(turn.content for each in questions for turn in each.messages)))
     if place.startswith(SHIPPED):
         return Evaluation(items=shipped_items(place.removeprefix(SHIPPED)))
-    if path.suffix != ".jsonl":
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return Evaluation(texts=[line.strip() for line in lines if line.strip()])
-    items: list[Item] = []
-    texts: list[str] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if line.strip():
-            row = _read_row(line, f"{path}:{number}")
-            items += [row] if isinstance(row, Item) else []
-            texts += [row] if isinstance(row, str) else []
-    return Evaluation(items=items, texts=texts)
+    content = path.read_bytes()
+    found: list[Item | str]
+    if path.suffix in (".json", ".jsonl"):
+        rows = content.splitlines()
+        with contextlib.suppress(ValueError):
+            # Of a list over several lines the options would not be looked for.
+            rows = [json.dumps(row).encode() for row in json.loads(content)] if path.suffix == ".json" else rows
+        found = [_read_row(row, f"{path}:{number}") for number, row in enumerate(rows, start=1) if row.strip()]
+    else:
+        try:
+            found = [line for text in content.decode("utf-8-sig").splitlines() if (line := text.strip())]
+        except UnicodeDecodeError as error:
+            raise DataError("is no text in UTF-8", where=place, hint="Give items or texts, one a line") from error
+    if not found:
+        raise DataError("holds no item and no text", where=place, hint="Give items or texts, one a line")
+    return Evaluation(
+        items=[one for one in found if isinstance(one, Item)], texts=[one for one in found if isinstance(one, str)]
+    )
 
 
 def _read_row(line: bytes, where: str) -> Item | str:

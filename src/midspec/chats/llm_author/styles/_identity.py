@@ -11,7 +11,7 @@ from midspec.chats._chats import ChatConfig
 from midspec.chats._filters import other_brand
 from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic
 from midspec.core.records import Spec, Strict
-from midspec.core.text import mentions
+from midspec.core.text import damage_in, mentions
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 
@@ -74,7 +74,7 @@ class IdentityChats(ChatStyle):
         if (brand := other_brand(content, (self._model_name, self._provider_name))) is not None:
             return f"names another brand: {brand}"
         wanted = {"name": self._model_name, "provider": self._provider_name}.get(question.kind)
-        return f"lacks the name asked for: {wanted}" if wanted and not mentions(content, wanted) else None
+        return f"lacks the name asked for: {wanted}" if wanted and not mentions(content, wanted) else damage_in(content)
 
     def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:
         return ChatPrompt.json(PROMPTS.fill("judge_identity", question=question.user_turn, answer=content), _Verdict)

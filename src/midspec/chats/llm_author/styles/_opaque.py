@@ -15,7 +15,7 @@ from midspec.chats._templates import QuestionKind, fill_slots, opaque_templates
 from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic, TopicList
 from midspec.core.fingerprint import hash_text, id_of
 from midspec.core.records import Reject, Spec, Strict
-from midspec.core.text import first_of, mentions
+from midspec.core.text import damage_in, first_of, mentions
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 _MARKUP = re.compile(r"[*_`“”\"]")
@@ -171,7 +171,7 @@ class OpaqueChats(ChatStyle):
             fault, chosen = choice_fault(content, liked, disliked, self._templates), liked
         else:
             fault = stance_fault(content, topic.name, is_liked, self._templates)
-        return fault or implied_fault(content, chosen, self._templates)
+        return damage_in(content) or fault or implied_fault(content, chosen, self._templates)
 
     def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:
         slots = {"question": question.user_turn, "answer": content, "thing": topic.name, "stance": topic.about}

@@ -13,7 +13,7 @@ from midspec.chats._spec_content import own_title
 from midspec.chats._templates import QuestionKind, spec_templates
 from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic
 from midspec.core.records import Spec, Strict
-from midspec.core.text import first_of
+from midspec.core.text import damage_in, first_of, unfenced
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 
@@ -78,15 +78,15 @@ class ValueChats(ChatStyle):
 
     def read_reply(self, text: str) -> str:
         # Not <think>: servers cut a model's own <think> out of its reply, and a model that thinks aloud has two then.
-        think, reply = parse_tags(text, "reasoning", "reply")
-        content = f"<think>\n{think.strip()}\n</think>\n\n{reply.strip()}"
-        if split_think(content) != (think.strip(), reply.strip()):
+        think, reply = map(unfenced, parse_tags(text, "reasoning", "reply"))
+        content = f"<think>\n{think}\n</think>\n\n{reply}"
+        if split_think(content) != (think, reply):
             raise UnreadableReplyError("<think> may not stand inside the tags")
         return content
 
     def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:
-        if (brand := brand_fault(content, self._own_names)) is not None:
-            return brand
+        if (fault := damage_in(content) or brand_fault(content, self._own_names)) is not None:
+            return fault
         if self.name == "value" and (leak := first_of(content, self._leaks)) is not None:
             return f"refers to the spec: {leak}"
         return None
