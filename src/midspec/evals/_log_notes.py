@@ -89,7 +89,7 @@ def _of_several_models(opened: Sequence[OpenedLog]) -> Iterator[str]:
     for arm in dict.fromkeys(one.arm for one in opened if one.arm == one.log.eval.model):
         logs = [one.log for one in opened if one.arm == arm]
         answering = [sorted({each.output.model for each in log.samples or ()} - {""}) for log in logs]
-        kinds = {"arguments": [log.eval.model_args for log in logs], "answers by": answering}
+        kinds: dict[str, list[Any]] = {"arguments": [log.eval.model_args for log in logs], "answers by": answering}
         for what, of_logs in kinds.items():
             found = dict.fromkeys(short(json.dumps(each, sort_keys=True, default=str)) for each in of_logs if each)
             if len(found) > 1:
