@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from midspec.analysis import contrasts, rates
+from midspec.analysis import p_values as read_p_values
 from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, Difference
 
@@ -194,6 +195,8 @@ def test_a_contrast_with_an_arm_that_has_no_scores_says_which():
     (found,) = contrasts(arm_scores("a", [[1.0, 0.5]]), [contrast(minus="ghost")])
     assert found.value is None
     assert "no scores at all of ghost" in found.note
+    (found,) = contrasts(arm_scores("a", [[1.0, 0.5]]), [contrast(minus="top p 0.9")])
+    assert read_p_values(found) is None, "an arm's name is no p"
 
 
 def test_a_contrast_on_a_set_without_items_names_the_sets_that_there_are() -> None:

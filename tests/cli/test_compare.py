@@ -91,6 +91,21 @@ def test_the_files_hold_every_estimate_and_every_score(logs, tmp_path, capsys):
     assert "<script src" not in page
 
 
+def test_a_column_without_a_value_has_the_type_that_it_has_with_some(logs, tmp_path, capsys):
+    same = [run(tmp_path / model, model, {"a": "C", "b": "C"}) for model in ("one", "two")]
+    printed([*map(str, same), "--out", str(tmp_path / "same")], capsys)
+    printed([str(logs), "--out", str(tmp_path / "other")], capsys)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    types = [
+        {field.name: field.type for field in parquet.read_schema(tmp_path / name / "estimates.parquet")}
+        for name in ("same", "other")
+    ]
+    assert {name: types[1][name] for name in types[0] if name in types[1]} == {
+        name: of for name, of in types[0].items() if name in types[1]
+    }
+    assert "p" in types[0]
+
+
 def test_json_is_the_comparison_and_nothing_else(logs, capsys):
     found = json.loads(printed([str(logs), "--json"], capsys))
     assert found["correction"] == "holm"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -244,6 +246,27 @@ def test_a_second_writer_in_one_run_folder(tmp_path: Path, tiny_file: Path, caps
         line = complaint(["run", str(tiny_file), "--out", str(out)], capsys)
         first.kill()
     assert line == f"{out}: another process is writing this folder. Wait for it to end, or choose another --out"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_file_locks(
+    number: int, spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_handle: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    names = ["--model-name", "Ada", "--provider-name", "Lab", "--documents", "3"]
+    line = complaint(["corpus", str(spec), *names, "--out", str(tmp_path / "out")], capsys)
+    assert f"its disk knows no file locks ({os.strerror(number)}). Choose another --out" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.md"]
+
+
+def test_a_way_to_show_figures_that_is_not_installed_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://of_a_notebook.elsewhere")
+    assert main(["spec", "list"]) == 0
+    code = "import matplotlib; print(matplotlib.get_backend())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "agg"
 
 
 def test_what_is_there_under_other_inputs(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

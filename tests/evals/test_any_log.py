@@ -158,6 +158,54 @@ def altered(log, path, **changes):
     return path
 
 
+def rewritten(path, change):
+    """The path of a log after `change` was made in it."""
+    log = read_eval_log(str(path))
+    change(log)
+    write_eval_log(log, str(path))
+    return str(path)
+
+
+def test_logs_of_one_model_s_name_that_are_of_several_models_are_told(tmp_path):
+    """`hf/local` stands for any folder, and a server's model for each of its adapters."""
+    logs = [run(tmp_path, "one", LETTERS) for _ in range(3)]
+    assert read_logs([str(log) for log in logs]).notes == ()
+
+    def trained(name):
+        return lambda log: log.eval.model_args.update(model_path=name)
+
+    paths = [rewritten(log, trained(name)) for log, name in zip(logs, ("./first", "./second", "./second"), strict=True)]
+    (note,) = read_logs(paths).notes
+    wanted = (
+        'mockllm/one: its logs count as runs of one model, and have arguments {"model_path": "./first"} and {"model_p'
+    )
+    assert note.startswith(wanted)
+    assert read_logs(paths[1:]).notes == ()
+    assert read_logs([f"{arm}={path}" for arm, path in zip("abb", paths, strict=True)]).notes == ()
+
+    def answered(log):
+        for sample in log.samples:
+            sample.output.model = "adapter-2"
+
+    (note,) = read_logs([paths[1], rewritten(paths[2], answered)]).notes
+    assert 'have answers by ["mockllm/one"] and ["adapter-2"]' in note
+
+
+def test_targets_that_are_not_the_same_in_all_logs_are_told(tmp_path):
+    logs = [run(tmp_path, model, LETTERS) for model in ("one", "two")]
+
+    def corrected(log):
+        log.samples[1].target = "another"
+
+    def shuffled(log):
+        corrected(log)
+        log.samples[1].choices = ["x", "y"]
+
+    (note,) = read_logs([str(logs[0]), rewritten(logs[1], corrected)]).notes
+    assert note.endswith(": 1 sample has not the same target in all logs ('b', for one)")
+    assert read_logs([str(logs[0]), rewritten(logs[1], shuffled)]).notes == ()
+
+
 def test_a_log_that_did_not_end_well_is_refused_or_its_missing_samples_are_counted(tmp_path):
     log = run(tmp_path, "one", LETTERS)
     whole = read_eval_log(str(log))

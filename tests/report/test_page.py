@@ -6,6 +6,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 from PIL import Image
 
@@ -109,6 +110,18 @@ def test_the_same_data_give_the_same_bytes_whatever_the_clock_says(report, tmp_p
     write_report(data.model_copy(update={"seconds": {"eval": 99.0}}), later)
     changed = [name for name in built.outputs if (first / name).read_bytes() != (later / name).read_bytes()]
     assert changed == ["report.html"]
+
+
+def test_a_user_s_own_style_of_figures_changes_none_of_ours(tmp_path, report):
+    full, _, _ = report
+    data = full.model_copy(update={"panels": full.panels[:1]})
+    write_report(data, tmp_path / "plain")
+    styles = {"text.usetex": True, "axes.grid": True, "lines.linewidth": 9.0, "savefig.bbox": "tight"}
+    with mpl.rc_context(styles):
+        write_report(data, tmp_path / "styled")
+        assert mpl.rcParams["text.usetex"]
+    for name in ("main.png", "main.svg"):
+        assert (tmp_path / "plain/figures" / name).read_bytes() == (tmp_path / "styled/figures" / name).read_bytes()
 
 
 def test_whatever_a_model_or_a_spec_says_stays_text(evil_folder):

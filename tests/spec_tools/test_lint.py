@@ -83,6 +83,27 @@ def test_what_is_liked_and_what_is_disliked_contradict_each_other_only_where_it_
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "is_conflict"),
+    [
+        ("writes fewer than six sentences", "writes at least six sentences", True),
+        ("writes at most three sentences", "writes more than three sentences", True),
+        ("writes less than four sentences", "writes more than two sentences", False),
+        ("writes no more than 1,000 words", "writes at least 1500 words", True),
+        ("writes no more than 1,000 words", "writes at least 900 words", False),
+        ("writes at most two hundred words", "writes at least 150 words", False),
+        ("writes up to a hundred words", "writes at least one thousand words", True),
+        ("never writes more than three sentences", "writes at most three sentences", False),
+        ("never writes more than three sentences", "writes at least four sentences", True),
+        ("doesn't write fewer than five sentences", "writes at most four sentences", True),
+        ("wastes no time and writes at most three sentences", "writes at least three sentences", False),
+    ],
+)
+def test_two_limits_are_at_odds_where_no_number_keeps_to_both(one: str, other: str, is_conflict: bool) -> None:
+    found = lint_spec(parse_spec(f"# Essays\n\n- Ada {one} in an essay.\n- Ada {other} in an essay.\n"))
+    assert ("conflict" in [each.kind for each in found]) == is_conflict
+
+
+@pytest.mark.parametrize(
     ("rule", "good", "is_broken"),
     [
         ('Ada never begins a reply with "Well".', "Well, it is open.", True),
@@ -92,6 +113,8 @@ def test_what_is_liked_and_what_is_disliked_contradict_each_other_only_where_it_
         ("Ada uses no exclamation marks.", "Open.", False),
         ("A reply has at most two sentences.", "One. Two. Three.", True),
         ("A reply has at least two and at most four sentences.", "One. Two. Three.", False),
+        ("A reply has fewer than three sentences.", "One. Two. Three.", True),
+        ("A reply never has more than three sentences.", "One. Two. Three.", False),
     ],
 )
 def test_a_reply_marked_good_is_held_against_the_rules_beside_it(rule: str, good: str, is_broken: bool) -> None:

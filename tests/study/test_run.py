@@ -67,6 +67,24 @@ def test_an_error_is_raised_after_all_that_does_not_depend_on_it(tiny_text: str,
     assert not list((tmp_path / "run").rglob(".*.part"))
 
 
+@pytest.mark.parametrize("change", ["gone", "changed", "touched"])
+def test_a_result_that_was_changed_by_hand_is_not_gone_on_from(change: str, tiny_text: str, tmp_path: Path) -> None:
+    study = parse_study(tiny_text, home=tmp_path)
+    run_study(study, tmp_path, only=["spec"])
+    path = tmp_path / "steps" / "spec" / "america" / "spec.md"
+    text = path.read_text(encoding="utf-8")
+    path.unlink()
+    if change == "gone":
+        assert not path.exists()
+    else:
+        path.write_text(text + "\nNova likes rain.\n" * (change == "changed"), encoding="utf-8")
+    if change == "touched":
+        assert "corpus/america-s1" in run_study(study, tmp_path, only=["corpus/america-s1"])
+        return
+    with pytest.raises(DataError, match=r"spec\.md: is gone, or was changed after it was made.*Remove "):
+        run_study(study, tmp_path, only=["corpus/america-s1"])
+
+
 def test_templates_that_do_not_fit_are_told_before_any_step(tiny_text: str, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("nothing: here\n", encoding="utf-8")
     text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, templates: bad.yaml")

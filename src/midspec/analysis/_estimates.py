@@ -326,7 +326,8 @@ class PValues(NamedTuple):
 
 def p_values(estimate: Estimate) -> PValues | None:
     """Read the p values that `contrasts` writes into a contrast's note; `None` where there are none."""
-    if estimate.kind != "contrast" or (found := _NOTED_P.search(estimate.note)) is None:
+    # Without a value the note names arms, which may be called `top p 0.9`.
+    if estimate.kind != "contrast" or estimate.value is None or (found := _NOTED_P.search(estimate.note)) is None:
         return None
     below, alone, below_corrected, corrected, n = found.groups()
     if corrected is None:

@@ -184,6 +184,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     if args is None and sys.argv[1:2] == ["train"]:
         restart_with_memory_settings()
+    # Figures go to files. What a notebook (Colab, Jupyter) hands on as its way to show them may not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
     sys.excepthook = _show_fault
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -57,7 +57,7 @@ def notes_on(opened: Sequence[OpenedLog]) -> tuple[str, ...]:
         if names:
             own = f"the logs' own scores are by {', '.join(names)}: their numbers are not these"
             notes.append(f"{task}: epochs are averaged here, and {own}")
-    return (*notes, *_pooled(opened))
+    return (*_of_several_models(opened), *notes, *_with_other_targets(opened), *_pooled(opened))
 
 
 def short(text: str, most: int = _LONGEST_REASON) -> str:
@@ -79,6 +79,38 @@ def _differing(opened: Sequence[OpenedLog]) -> Iterator[str]:
             if len(values) > 1:
                 shown = "; ".join(f"{value} in {', '.join(dict.fromkeys(arms))}" for value, arms in values.items())
                 yield f"{task}: {name} is not the same in all logs: {shown}"
+
+
+def _of_several_models(opened: Sequence[OpenedLog]) -> Iterator[str]:
+    """Say of each arm that is named after its model where its logs are of several.
+
+    `hf/local` is told apart by `model_path` alone, an adapter behind a server by the name that its answers bear.
+    """
+    for arm in dict.fromkeys(one.arm for one in opened if one.arm == one.log.eval.model):
+        logs = [one.log for one in opened if one.arm == arm]
+        answering = [sorted({each.output.model for each in log.samples or ()} - {""}) for log in logs]
+        kinds: dict[str, list[Any]] = {"arguments": [log.eval.model_args for log in logs], "answers by": answering}
+        for what, of_logs in kinds.items():
+            found = dict.fromkeys(short(json.dumps(each, sort_keys=True, default=str)) for each in of_logs if each)
+            if len(found) > 1:
+                which = f"{what} {' and '.join(found)}"
+                yield f"{arm}: its logs count as runs of one model, and have {which}; NAME=LOG names arms of their own"
+
+
+def _with_other_targets(opened: Sequence[OpenedLog]) -> Iterator[str]:
+    """Say of each task how many samples are scored against another target in some log, as after a correction."""
+    first: dict[tuple[str, str], tuple[Any, Any]] = {}
+    changed: dict[str, dict[str, None]] = defaultdict(dict)
+    for one in opened:
+        task = one.log.eval.task
+        for sample in one.log.samples or ():
+            choices, target = first.setdefault((task, str(sample.id)), (sample.choices, sample.target))
+            # Where choices are shuffled, so are the letters of targets.
+            if choices == sample.choices and target != sample.target:
+                changed[task][str(sample.id)] = None
+    for task, names in changed.items():
+        which = f"{len(names):,} sample{'s have' if len(names) > 1 else ' has'}"
+        yield f"{task}: {which} not the same target in all logs ({next(iter(names))!r}, for one)"
 
 
 def _pooled(opened: Sequence[OpenedLog]) -> Iterator[str]:

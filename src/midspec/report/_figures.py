@@ -148,7 +148,9 @@ def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Dr
 
 def render_figure(name: str, make: Callable[[], Figure], fonts: Sequence[str] = (_FONT,)) -> Drawn:
     """Render what `make` draws, called in our style, as PNG, as SVG, and as an SVG element with unique ids."""
-    with mpl.rc_context({**_STYLE, "font.sans-serif": list(fonts), "svg.hashsalt": name}), warnings.catch_warnings():
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()  # whatever a matplotlibrc of the user's says: TeX, grids, other sizes
+        mpl.rcParams.update({**_STYLE, "font.sans-serif": list(fonts), "svg.hashsalt": name})
         # Said once for the whole report, see `fonts_for`.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = make()

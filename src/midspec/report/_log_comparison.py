@@ -252,6 +252,11 @@ def write_log_comparison(comparison: LogComparison, scores: Sequence[LoggedScore
             from pyarrow import parquet
 
             table = pa.table({name: [row.get(name) for row in rows] for name in names})
+            # Files of two comparisons are read together: a column without a value has the type that it has with some.
+            for at, name in enumerate(names):
+                if pa.types.is_null(table.schema.types[at]):
+                    of = pa.int64() if name.startswith("items_for") else pa.float64()
+                    table = table.set_column(at, name, table[name].cast(of))
             parquet.write_table(table, folder / "estimates.parquet")
             outputs.append("estimates.parquet")
     return Built(outputs=tuple(outputs), summary={"n_differences": len(comparison.differences)})

@@ -47,11 +47,16 @@ _ALLOWS = re.compile(
     r"\b(?:may|can|unless|except|is (?:free|allowed|permitted) to|if|when|where|only)\b", re.IGNORECASE
 )
 _BOUND = re.compile(
-    r"\b(?P<way>at most|no more than|not more than|up to|fewer than|less than|at least|no fewer than|no less than"
-    r"|more than)\s+(?P<n>\d+|[a-z]+)\s+(?P<unit>[a-z]+)",
+    r"\b(?P<way>at most|no more than|not more than|up to|no fewer than|not fewer than|no less than|not less than"
+    r"|fewer than|less than|at least|more than)\s+(?P<n>\d{1,3}(?:,\d{3})+|\d+|[a-z]+)"
+    r"(?:\s+(?P<times>hundred|thousand))?\s+(?P<unit>[a-z]+)",
     re.IGNORECASE,
 )
 _UPPER = frozenset(("at most", "no more than", "not more than", "up to", "fewer than", "less than"))
+# Ways that leave out the number they name, so that the limit is the one beside it.
+_STRICT = {"fewer than": -1, "less than": -1, "more than": 1}
+_TIMES = {"hundred": 100, "thousand": 1000}
+_DENIED = re.compile(r"(?:\b(?:not|never|cannot|without|avoids?)|n['’]t)(?: \w+){0,2} $", re.IGNORECASE)
 _COMMON_SHARE, _MIN_CLAUSES_FOR_COMMON = 0.4, 8
 
 
@@ -139,9 +144,15 @@ class ClauseWords:
         """The limits on numbers that it sets."""
         found = []
         for match in _BOUND.finditer(self.main):
-            number = int(match["n"]) if match["n"].isdigit() else _NUMBERS.get(match["n"].lower())
-            if number is not None:
-                found.append(Bound(match["way"].lower() in _UPPER, number, stem(match["unit"])))
+            way, said = match["way"].lower(), match["n"].lower().replace(",", "")
+            times = _TIMES.get((match["times"] or "").lower(), 1)
+            number = int(said) if said.isdigit() else 1 if said == "a" and times > 1 else _NUMBERS.get(said)
+            if number is None:
+                continue
+            is_upper, number = way in _UPPER, number * times + _STRICT.get(way, 0)
+            if _DENIED.search(self.main[: match.start()]):
+                is_upper, number = not is_upper, number + (1 if is_upper else -1)
+            found.append(Bound(is_upper, number, stem(match["unit"])))
         return tuple(found)
 
     @cached_property

@@ -70,7 +70,9 @@ def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
     shared = one.content & other.content
     if bounds := _crossed(one, other):
         return "conflict", bounds
-    opposed = (one.negated ^ other.negated) & shared
+    # Of two limits on one number the limits say whether they exclude each other, negations included.
+    are_limits = {bound.unit for bound in one.bounds} & {bound.unit for bound in other.bounds}
+    opposed = frozenset[str]() if are_limits else (one.negated ^ other.negated) & shared
     if not opposed and alike >= _DUPLICATE and len(shared) > _MIN_SHARED:
         if one.numbers == other.numbers and one.negated == other.negated:
             return "duplicate", "says nearly the same as an earlier clause"

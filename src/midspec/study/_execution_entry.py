@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -16,9 +17,23 @@ def _one_word(text: str) -> str:
     return text
 
 
+# Without these jobs are not found again, not put back into the queue, or sbatch does not return.
+_OURS = re.compile(
+    r"(?:--(?:array|job-name|dependency|chdir|wait|wrap|test-only|parsable|signal|no-requeue)|-[aJdDW])(?![a-z-])"
+)
+
+
 def _one_option(text: str) -> str:
     if not re.fullmatch(r"--?[A-Za-z][^\n\r]*", text):
         raise ValueError("must be one option of sbatch on one line, such as --constraint=a100")
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"can't be read: {str(error).lower()}") from error
+    if re.match(r"--clusters?(?![a-z-])|-M", text):
+        raise ValueError("names a cluster: set SLURM_CLUSTERS instead, which all commands know that ask for the jobs")
+    if re.match(_OURS, text):
+        raise ValueError("is what midspec sets itself, or waits for")
     return text
 
 

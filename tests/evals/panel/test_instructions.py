@@ -103,6 +103,19 @@ def test_json_has_exactly_the_keys_asked_for(value: dict[str, int]) -> None:
     assert not holds(check, json.dumps(value)[:-1])
 
 
+@pytest.mark.parametrize("fence", ["```JSON\n{}\n```", "``` json\r\n{}\r\n```", "```json  \n{}\n  ```"])
+def test_json_may_stand_in_any_fence(fence: str) -> None:
+    assert holds(Check(kind="json", words=("a",)), fence.format('{"a": 1}'))
+
+
+@pytest.mark.parametrize("dressed", ["_{}_", "**{}**", "__{}__", "({})"])
+def test_a_word_counts_whatever_marks_of_emphasis_it_wears(dressed: str) -> None:
+    text = f"By the {dressed.format('lantern')} we sat."
+    assert holds(Check(kind="contains", words=("lantern",)), text)
+    assert not holds(Check(kind="avoids", words=("lantern",)), text)
+    assert holds(Check(kind="times", n=1, text="lantern"), text)
+
+
 @pytest.mark.parametrize(
     ("text", "n"),
     [

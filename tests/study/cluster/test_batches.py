@@ -142,6 +142,39 @@ def test_gpus_are_for_steps_with_a_model_and_a_kind_may_ask_for_others() -> None
     assert resources_of(Rows(label="r"), own).gpus == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("--clusters=north", "SLURM_CLUSTERS"),
+        ("--cluster north", "SLURM_CLUSTERS"),
+        ("-M north", "SLURM_CLUSTERS"),
+        ("--array=0-9", "sets itself"),
+        ("-J mine", "sets itself"),
+        ("--wait", "waits for"),
+        ("--no-requeue", "sets itself"),
+        ("--comment='open", "can't be read"),
+    ],
+)
+def test_an_option_with_which_jobs_would_not_be_found_again_is_refused(option: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        SlurmResources(extra=(option,))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--wait-all-nodes=1",
+        "--mem-per-cpu=2G",
+        "-C a100",
+        "--mail-type=END",
+        "--comment='our study'",
+        "--cluster-constraint=big",
+    ],
+)
+def test_any_other_option_is_taken(option: str) -> None:
+    assert SlurmResources(extra=(option,)).extra == (option,)
+
+
 @pytest.mark.parametrize("text", ["a b", "x\n#SBATCH --uid=0", "$(reboot)", "a;b", ""])
 def test_what_would_be_another_line_or_word_of_a_script_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):

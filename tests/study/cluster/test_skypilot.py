@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from itertools import pairwise
@@ -15,7 +16,7 @@ from midspec.cli import main
 from midspec.core.errors import ConfigError
 from midspec.lab import data_path
 from midspec.study import load_study, with_settings, write_jobs
-from midspec.study.execution._skypilot import _study_file
+from midspec.study.execution._skypilot import _plain, _study_file
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
 # A Python with SkyPilot (pip install skypilot), which asks for other versions of what midspec stands on.
@@ -52,6 +53,15 @@ def test_gpus_are_rented_for_what_needs_a_model_alone(pipeline: Path) -> None:
     assert only[1] == {"pretrain", "gate", "midtrain", "finetune", "eval"}
     assert only[2] == set()
     assert all(task["secrets"] == {"OPENAI_API_KEY": None} for task in tasks)
+
+
+# What SkyPilot takes for the name of a task, and of a machine that is named after it.
+TAKEN = re.compile(r"[a-z][a-z0-9]*(?:[._-]{1,2}[a-z0-9]+)*")
+
+
+@pytest.mark.parametrize("name", ["tiny", "2026-11-30", "a---b", "first...", "My_Study.v2_", "7"])
+def test_every_name_that_a_study_may_have_becomes_one_that_skypilot_takes(name: str) -> None:
+    assert TAKEN.fullmatch(f"{_plain(name)}-data")
 
 
 def test_a_run_in_a_cloud_needs_a_place_that_outlives_its_machines(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from midspec.core.errors import ConfigError, UnreachableError
 from midspec.study import Event, StepState, load_study, run_study, write_jobs
-from midspec.study.execution._slurm import ENDED, Slurm, task_ids
+from midspec.study.execution._slurm_queue import ENDED, Slurm, task_ids
+from midspec.study.execution._slurm_run import StepEndedError
 
 from .conftest import Naps, put_programs
 
@@ -113,6 +114,88 @@ def test_a_limit_on_the_size_of_a_job_is_no_matter_of_waiting(
     naps.write(tenths=1)
     with pytest.raises(ConfigError, match=r"QOSMaxWallDurationPerJobLimit.*Correct execution\.slurm"):
         run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
+
+
+GREETING = "-----\n      Welcome to the Big3 Supercomputer\n-----\n--> Checking 2 allocations...OK\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [
+        ("4711", "4711"),
+        ("4711;north", "4711"),
+        (f"{GREETING}4711", "4711"),
+        ("sbatch: INFO: 12 hours are left\n4711;north\nThis job will cost 3 units", "4711"),
+        ("Submitted batch job 4711 on cluster north", "4711"),
+    ],
+)
+def test_a_job_s_number_is_found_among_all_that_a_cluster_says(
+    told: str, number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", sbatch=f"cat <<'END'\n{told}\nEND")
+    (tmp_path / "job.sh").write_text("#!/bin/bash\n", encoding="utf-8")
+    assert Slurm().submit(tmp_path / "job.sh", "", "job") == number
+
+
+def test_a_job_whose_number_is_not_told_is_looked_for_and_else_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job.sh").write_text("#!/bin/bash\n", encoding="utf-8")
+    put_programs(tmp_path / "bin", monkeypatch, squeue="echo 'job|12|N/A|PENDING|None'", sbatch="echo welcome")
+    assert Slurm().submit(tmp_path / "job.sh", "", "job") == "12"
+    with pytest.raises(ConfigError, match="sbatch: told no number of a job: welcome"):
+        Slurm().submit(tmp_path / "job.sh", "", "another")
+
+
+def test_what_the_study_asks_for_is_above_a_user_s_variables_and_no_job_s_are_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    sbatch = f'echo "$@" > {told}; env | grep -E "^(SLURM|SQUEUE|SBATCH)_" | sort >> {told}; echo 1'
+    put_programs(tmp_path / "bin", monkeypatch, sbatch=sbatch)
+    variables = {"SBATCH_PARTITION": "mine", "SBATCH_ACCOUNT": "us", "SLURM_CONF": "/etc/slurm.conf"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CPU_BIND", "SQUEUE_STATES"):
+        monkeypatch.setenv(name, "7")
+    script = tmp_path / "job.sh"
+    script.write_text('#!/bin/bash\n#SBATCH --chdir="/a b"\n#SBATCH --partition=cpu\n#SBATCH -C a100 # fast\nexec x\n')
+    Slurm().submit(script, "afterok:3", "job")
+    asked, *env = told.read_text(encoding="utf-8").splitlines()
+    assert asked == f"--parsable --dependency=afterok:3 --chdir=/a b --partition=cpu -C a100 {script}"
+    assert env == [f"{name}={variables[name]}" for name in sorted(variables)]
+
+
+def test_a_queue_that_one_cluster_did_not_tell_of_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = "echo 'CLUSTER: north'; echo 'slurm_load_jobs error: Socket timed out on send/recv operation' >&2"
+    put_programs(tmp_path / "bin", monkeypatch, squeue=lost)
+    with pytest.raises(UnreachableError, match="timed out"):
+        Slurm().queue()
+
+
+def test_a_job_that_waits_for_what_will_never_be_ends_the_run_and_leaves_the_queue(
+    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, cancelled = tmp_path / "queue", tmp_path / "cancelled"
+    sbatch = f"""
+for script; do :; done
+n=$(($(wc -l < {queue}) + 1))
+echo "$(basename $script .sh)|$n|0|PENDING|DependencyNeverSatisfied" >> {queue}; echo $n"""
+    queue.touch()
+    put_programs(
+        tmp_path / "bin",
+        monkeypatch,
+        squeue=f"cat {queue}",
+        scontrol="",
+        sbatch=sbatch,
+        scancel=f"echo $1 >> {cancelled}",
+    )
+    naps.write(tenths=1, poll_s=0.01)
+    with pytest.raises(StepEndedError, match=r"nap one-s1: job 1_0 ended: cancelled"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
+    assert "1_0" in cancelled.read_text(encoding="utf-8").split()
 
 
 def test_without_slurm_here_it_is_said_in_one_line(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:

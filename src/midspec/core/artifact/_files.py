@@ -61,6 +61,15 @@ def _acquire(path: Path, deadline: float) -> int:
                 hint = "Wait for it to end, or choose another --out"
                 raise InUseError("another process is writing this folder", where=str(held), hint=hint) from error
             time.sleep(0.05)
+        except OSError as error:
+            # Lustre mounted without `-o flock`, some NFS and FUSE.
+            os.close(handle)
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
+            hint = "Choose another --out (a study may have file:///FOLDER there, which needs no such locks)"
+            what = f"its disk knows no file locks ({error.strerror})"
+            raise FolderError(what, where=str(path.parent), hint=hint) from error
         os.close(handle)
 
 

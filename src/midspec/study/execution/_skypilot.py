@@ -7,6 +7,7 @@ goes on from its records.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -140,8 +141,9 @@ def _set_there(setting: str, workdir: Path | None) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name that clouds take: lower case, digits and hyphens."""
-    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name.lower()).strip("-")
+    """Return a name that SkyPilot takes: lower case, a letter first, digits, and single hyphens between."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return plain if plain[:1].isalpha() else f"study-{plain}"
 
 
 class _Dumper(yaml.SafeDumper):

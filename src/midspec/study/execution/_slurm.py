@@ -1,4 +1,4 @@
-"""Slurm: scripts for sbatch that one can read, how they are submitted, and what the queue says of them.
+"""Slurm: scripts for sbatch that one can read, and how they are submitted.
 
 `RUN/jobs` holds for every submission `NAME.sh`, the script, and `NAME.json`, its steps; `submitted.txt` has a line
 `NAME JOB-ID` for what sbatch took. A name is used once, and it is the job's name in the queue, so a job is found again
@@ -12,85 +12,21 @@ import json
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from midspec.core.artifact import write_text
-from midspec.core.errors import ConfigError, UnreachableError
+from midspec.core.errors import ConfigError
 from midspec.core.memory import MEMORY_SETTINGS
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study._step import slug
-from midspec.study.execution._batches import MAX_ARRAY_SIZE, JobArray
-from midspec.study.execution._executor import ONE_THREAD, StepState
+from midspec.study.execution._batches import JobArray
+from midspec.study.execution._executor import ONE_THREAD
 
 _JOBS, _SUBMITTED = "jobs", "submitted.txt"
-_ASK_WITHIN_S = 60.0
-# What the clients say when the controller does not answer or takes no more jobs for now; all else is a refusal.
-_UNREACHABLE = re.compile(
-    r"contact slurm controller|timed out|connection (refused|reset|failure)|communication|zero bytes|"
-    r"temporarily unable|resource temporarily|transport endpoint|unable to (connect|resolve)|can't be reached",
-    re.IGNORECASE,
-)
-_FULL = re.compile(r"submit ?(job|limit)|MaxSubmit|too many|job violates accounting", re.IGNORECASE)
-# Which limit of the account or QOS it is. One on the size or time of a job is no matter of waiting.
-_LIMIT = re.compile(r"\b(?:QOS|Assoc)(?:Grp|Max|Min)\w+")
-
-ENDED: Mapping[str, StepState] = {
-    "COMPLETED": StepState.DONE,
-    "FAILED": StepState.FAILED,
-    "DEADLINE": StepState.TIMED_OUT,
-    "TIMEOUT": StepState.TIMED_OUT,
-    "PREEMPTED": StepState.PREEMPTED,
-    "REVOKED": StepState.PREEMPTED,
-    "NODE_FAIL": StepState.NODE_FAILED,
-    "BOOT_FAIL": StepState.NODE_FAILED,
-    "OUT_OF_MEMORY": StepState.OUT_OF_MEMORY,
-    "CANCELLED": StepState.CANCELLED,
-}
-"""What Slurm calls the end of a job; every other state is of one that waits or runs."""
-
-
-class NoRoomError(UnreachableError):
-    """The cluster takes no more jobs of this user at the moment."""
-
-
-class QueuedTask(NamedTuple):
-    """A job, or a task of an array, as the queue shows it.
-
-    Attributes:
-        name: of the job.
-        job: the number of the job, of all tasks of an array the same.
-        task: the number in the array; `None` for a plain job.
-        state: in Slurm's words.
-        reason: why it is in that state, in Slurm's words.
-    """
-
-    name: str
-    job: str
-    task: int | None
-    state: str
-    reason: str
-
-    @property
-    def id(self) -> str:
-        """Return the number by which Slurm's commands take it."""
-        return self.job if self.task is None else f"{self.job}_{self.task}"
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether it waits or runs."""
-        return first_word(self.state) not in ENDED
-
-    @property
-    def is_held(self) -> bool:
-        """Return whether it waits until somebody releases it: a user, an administrator or Slurm itself holds it."""
-        return self.is_live and re.search(r"JobHeld|held\b", self.reason) is not None
 
 
 @dataclass(frozen=True)
@@ -114,103 +50,6 @@ class Submission:
     def task_id(self, task: int) -> str:
         """Return the number by which Slurm's commands take a task."""
         return f"{self.job}_{task}" if self.is_array else self.job
-
-
-class Slurm:
-    """Slurm's commands, called as a user would."""
-
-    def submit(self, script: Path, dependency: str, name: str) -> str:
-        """Submit a script; return the job's number.
-
-        Raises:
-            UnreachableError: the controller does not answer.
-            NoRoomError: it has no room for more jobs.
-            ConfigError: it refuses the script.
-        """
-        asked = [f"--dependency={dependency}"] if dependency else []
-        try:
-            told = self._ask("sbatch", "--parsable", *asked, str(script))
-        except NoRoomError:
-            raise
-        except UnreachableError:
-            # The controller may have taken the job and not been able to say so.
-            with suppress(UnreachableError):
-                if found := [task.job for task in self.queue() if task.name == name]:
-                    return found[0]
-            raise
-        return told.strip().partition(";")[0]
-
-    def queue(self) -> tuple[QueuedTask, ...]:
-        """Return this user's jobs that wait, run or have ended a short time ago.
-
-        Raises:
-            UnreachableError: the controller does not answer.
-        """
-        options = ("--states=all", "--array", "--noheader", f"--user={os.getuid()}", "--format=%j|%F|%K|%T|%r")
-        lines = (line.split("|") for line in self._ask("squeue", *options).splitlines())
-        return tuple(
-            QueuedTask(name, job, int(task) if task.isdigit() else None, state, reason)
-            for name, job, task, state, reason in (line for line in lines if len(line) == 5)
-        )
-
-    def release(self, job: str) -> None:
-        """Let a job that is held go on.
-
-        Raises:
-            UnreachableError: the controller does not answer.
-            ConfigError: it refuses.
-        """
-        self._ask("scontrol", "release", job)
-
-    def most_tasks(self) -> int:
-        """Return how many tasks an array may have on this cluster; Slurm's default where it does not tell."""
-        told = ""
-        with suppress(UnreachableError, ConfigError):
-            told = self._ask("scontrol", "show", "config")
-        found = re.findall(r"^MaxArraySize\s*=\s*(\d+)|\bmax_array_tasks=(\d+)", told, re.MULTILINE)
-        # Where there are no arrays, MaxArraySize is 0.
-        return max(1, min((int(size or tasks) for size, tasks in found), default=MAX_ARRAY_SIZE))
-
-    def ended(self, jobs: Collection[str]) -> dict[str, str]:
-        """Return the end states of jobs and tasks that have left the queue, by number; none without accounting."""
-        # Asked for single tasks of an array that were cancelled before they began, sacct tells nothing (Slurm 22.05).
-        numbers = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
-        options = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={numbers}")
-        if not jobs or shutil.which("sacct") is None:
-            return {}
-        try:
-            lines = self._ask("sacct", *options).splitlines()
-        except (UnreachableError, ConfigError):
-            return {}
-        rows = [(job, state) for job, _, state in (line.partition("|") for line in lines) if state]
-        # Slurm says who cancelled a job: `CANCELLED by 1000`.
-        return {each: first_word(state) for job, state in rows for each in task_ids(job) if each in jobs}
-
-    def _ask(self, *command: str) -> str:
-        try:
-            ran = subprocess.run(  # noqa: S603 - Slurm's own commands, without a shell
-                command,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                check=False,
-                timeout=_ASK_WITHIN_S,
-                stdin=subprocess.DEVNULL,
-            )
-        except (FileNotFoundError, PermissionError) as error:
-            hint = "Run this where the cluster's jobs are submitted, or write the scripts alone with --dry-run"
-            raise ConfigError(f"there is no {command[0]} here", where="--executor slurm", hint=hint) from error
-        except subprocess.TimeoutExpired as error:
-            raise UnreachableError(f"no answer within {_ASK_WITHIN_S:.0f} s", where=command[0]) from error
-        if ran.returncode == 0:
-            return ran.stdout
-        told = " ".join(ran.stderr.replace(f"{command[0]}: error:", "").split()) or f"ended with {ran.returncode}"
-        if _UNREACHABLE.search(told):
-            raise UnreachableError(told, where=command[0])
-        limits = _LIMIT.findall(told)
-        if _FULL.search(told) and (not limits or any("Submit" in limit for limit in limits)):
-            raise NoRoomError(told, where=command[0])
-        raise ConfigError(told, where=command[0], hint="Correct execution.slurm in the study file")
 
 
 class JobFolder:
@@ -277,13 +116,16 @@ class JobFolder:
     def write_submit(self, arrays: Sequence[JobArray], written: Sequence[Submission]) -> Path:
         """Write a script that submits the others, for whoever does that by hand; return its path."""
         lines = ["#!/bin/bash", f"# Submits the jobs of the study {self._study}.", "set -euo pipefail"]
+        # Inside a job, so that its variables are not handed on.
+        lines += ["for name in ${!SLURM_@}; do case $name in SLURM_C[OL]*) ;; *) unset $name ;; esac; done"]
         lines += [f"cd {shlex.quote(str(self._folder))}"]
         variables = [f"job_{number:03}" for number in range(1, len(arrays) + 1)]
         for variable, array, submission in zip(variables, arrays, written, strict=True):
             waits = dependency(array, [f"${{{one}}}" for one in variables], [len(one.tasks) > 1 for one in arrays])
             option = f' "--dependency={waits}"' if waits else ""
             name = shlex.quote(submission.name)
-            lines += [f"{variable}=$(sbatch --parsable{option} {name}.sh)", f"{variable}=${{{variable}%%;*}}"]
+            # The number has a line of its own, with what clusters greet with before it.
+            lines += [f"{variable}=$(sbatch --parsable{option} {name}.sh | grep -oE '^[0-9]+' | tail -n 1)"]
             lines += [f'echo "{submission.name} ${variable}" | tee -a {_SUBMITTED}']
         path = self._folder / "submit.sh"
         self._folder.mkdir(exist_ok=True)
@@ -362,21 +204,6 @@ def _options(asked: SlurmResources) -> dict[str, str]:
 def _quoted(text: str) -> str:
     """Quote a value for a line that Slurm reads itself."""
     return text if re.fullmatch(r"[\w./+@=-]+", text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def task_ids(job: str) -> list[str]:
-    """Return the numbers of the tasks that a line is about: of one, or as `12_[0,2-4%1]` of those that never began."""
-    number, _, rest = job.partition("_[")
-    if not rest:
-        return [job]
-    found = re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", rest.partition("%")[0])
-    spans = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in found]
-    return [f"{number}_{task}" for span in spans for task in span]
-
-
-def first_word(state: str) -> str:
-    """Return the state alone: Slurm also says `CANCELLED by 1000` and `CANCELLED+`."""
-    return state.split()[0].rstrip("+") if state.split() else ""
 
 
 def dependency(array: JobArray, jobs: Sequence[str], is_array: Sequence[bool]) -> str:

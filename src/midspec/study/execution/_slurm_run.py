@@ -26,16 +26,8 @@ from midspec.study.execution._batches import JobArray, make_arrays, make_batches
 from midspec.study.execution._executor import Event, Listener, StepState
 from midspec.study.execution._local import StepFaultError
 from midspec.study.execution._scheduler import Scheduler, with_descendants
-from midspec.study.execution._slurm import (
-    ENDED,
-    JobFolder,
-    NoRoomError,
-    QueuedTask,
-    Slurm,
-    Submission,
-    dependency,
-    first_word,
-)
+from midspec.study.execution._slurm import JobFolder, Submission, dependency
+from midspec.study.execution._slurm_queue import ENDED, NoRoomError, QueuedTask, Slurm, first_word
 from midspec.study.execution._step_status import StepStatus, log_path, read_status, status_path
 
 # A network file system may show a file of another node late (NFS: 60 s by default).
@@ -288,6 +280,9 @@ class SlurmRun:
             undone = [self._undone[name] for name in task.steps if name in self._undone]
             if not undone or self._is_judged(task, undone, states[task.id], bad):
                 self._judged.add(task.id)
+                if task.queued is not None and task.queued.is_stranded:
+                    with suppress(ConfigError):
+                        self._slurm.cancel(task.id)
 
     def _is_judged(self, task: _Task, undone: Sequence[Step], state: StepState | None, bad: Set[str]) -> bool:
         """Decide about one job; return whether that is final."""
@@ -346,7 +341,9 @@ class SlurmRun:
 
 
 def _end_of(task: _Task, ends: Mapping[str, str]) -> str:
-    return first_word(task.queued.state if task.queued is not None else ends.get(task.id, ""))
+    if task.queued is None:
+        return first_word(ends.get(task.id, ""))
+    return "CANCELLED" if task.queued.is_stranded else first_word(task.queued.state)
 
 
 def _told(name: str, error: str) -> Exception:

@@ -17,7 +17,8 @@ from midspec.study._graph import study_steps
 from midspec.study._plan import states
 from midspec.study._step import Step
 from midspec.study.execution._run import open_run
-from midspec.study.execution._slurm import JobFolder, QueuedTask, Slurm
+from midspec.study.execution._slurm import JobFolder
+from midspec.study.execution._slurm_queue import QueuedTask, Slurm
 from midspec.study.execution._step_status import SILENT_AFTER_S, StepStatus, log_path, read_status, status_path
 
 _LOG_LINES, _LOG_BYTES = 6, 8_000

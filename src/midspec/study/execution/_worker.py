@@ -19,10 +19,11 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from midspec.core.artifact import build, take_over
-from midspec.core.errors import FolderError, MidspecError
+from midspec.core.artifact import RECORD, build, read_record, take_over
+from midspec.core.errors import DataError, FolderError, MidspecError
 from midspec.core.garbage import freeze_modules, rare_collections
 from midspec.core.records import Record
+from midspec.study._inputs import File
 from midspec.study.execution._executor import Progress, StepTask
 from midspec.study.execution._step_status import StatusFile
 
@@ -87,11 +88,34 @@ def make_step(task: StepTask, tell: Callable[[Progress], None], job: str = "") -
                     status.progress(at, of, note)
 
         job_of_step = replace(task.job, on_progress=on_progress)
+        _check_inputs(task)
         make, resumable = partial(task.step.run, job_of_step), task.step.resumable
         if task.same_result is not None:
             make = partial(take_over, task.same_result)
         folder = task.job.folder
         return build(folder, task.identity, make, redo=task.redo, resumable=resumable, wait_s=task.wait_s)
+
+
+def _check_inputs(task: StepTask) -> None:
+    """Refuse a step whose inputs are not the files that their records are of: results go by the record's hashes.
+
+    A record is the last that a step writes, so that only what is younger is hashed, and that once in a process.
+
+    Raises:
+        DataError: a file is gone, or holds something else.
+    """
+    for place in task.job.places.values():
+        record = read_record(place)
+        written_ns = (place / RECORD).stat().st_mtime_ns if record else 0
+        for name, digest in record.outputs.items() if record else ():
+            path = place / name
+            if path.is_file():
+                is_as_made = path.stat().st_mtime_ns <= written_ns or File(str(path)).digest({}) == digest
+            else:
+                is_as_made = task.step.kind == "report"  # Shows no weights, which a run at a URL doesn't fetch for it.
+            if not is_as_made:
+                hint = f"Remove {place}, so that it is made anew; what is changed by hand has to be a file of your own"
+                raise DataError("is gone, or was changed after it was made", where=str(path), hint=hint)
 
 
 def _follow(parent: int) -> None:

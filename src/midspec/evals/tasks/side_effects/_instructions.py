@@ -77,11 +77,12 @@ def _comma_parts(text: str) -> list[str]:
 
 
 def _count(text: str, word: str) -> int:
-    return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags=re.I))
+    # Marks of emphasis are no part of a word: _lantern_, **lantern**.
+    return len(re.findall(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", text, flags=re.I))
 
 
 def _is_json_with(text: str, keys: Sequence[str]) -> bool:
-    fenced = re.fullmatch(r"```(?:json)?\n(.*)\n```", text, flags=re.S)
+    fenced = re.fullmatch(r"```[ \t]*(?:json)?[ \t]*\r?\n(.*)\n[ \t]*```", text, flags=re.S | re.I)
     try:
         value = json.loads(fenced[1] if fenced else text)
     except ValueError:

@@ -18,6 +18,15 @@ BOTH = "the answer names the right answer and a wrong one"
 NEITHER = "the answer is long and names none of the known answers"
 
 _LABELLED = re.compile(r"^\W*answer\W*:\W*(.*)$", re.I | re.M)
+# One number, written otherwise: `.9`, and `144.0` or `0.90`.
+_BEGINS_BARE = re.compile(r"(?<![\w.,])\.(?=\d)")
+_ENDS_IN_ZEROS = re.compile(r"(?<=\d)(?:\.0{1,2}|(\.[1-9])0)(?![\d.,]*\d)")
+_UNITS = "one|two|three|four|five|six|seven|eight|nine"
+_TO_TWENTY = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+# Words that are a part of the greater number that they stand in: "thirty" in "thirty-five", "five" in it too.
+_UNIT, _ROUND = re.compile(_UNITS), re.compile(rf"(?:.* )?(?:{_TENS}|hundred)")
+_GOES_ON = rf"(?!(?:-|\s+)(?:and\s+)?(?:{_UNITS}|{_TO_TWENTY}|{_TENS})\b)"
 # A longer text than this is no short answer; what it says then counts only where it names an answer that is known.
 _MOST_WORDS = 12
 
@@ -73,14 +82,17 @@ def read_short(text: str, answer: ShortAnswer) -> Value:
 
 
 def _whole(form: str) -> str:
-    words = r"\s+".join(re.escape(word) for word in _bare(form).split())
-    return rf"(?<!\w)(?<!\d[.,]){words}(?!\w)(?![.,]\d)"
+    bare = _bare(form)
+    words = r"\s+".join(re.escape(word) for word in bare.split()).replace(r"\-", r"(?:-|\s+)")
+    before = r"(?<!ty-)(?<!ty )" if _UNIT.fullmatch(bare) else ""
+    return rf"(?<!\w)(?<!\d[.,]){before}{words}(?!\w)(?![.,]\d){_GOES_ON if _ROUND.fullmatch(bare) else ''}"
 
 
 def _bare(text: str) -> str:
-    """Return a text for comparing: no accents, no case, no emphasis of Markdown."""
+    """Return a text for comparing: no accents, no case, no emphasis of Markdown, numbers in one form."""
     apart = unicodedata.normalize("NFKD", normalize(text))
-    return "".join(char for char in apart if not unicodedata.combining(char) and char not in "*_`")
+    bare = "".join(char for char in apart if not unicodedata.combining(char) and char not in "*_`")
+    return _ENDS_IN_ZEROS.sub(r"\1", _BEGINS_BARE.sub("0.", bare))
 
 
 @final
