@@ -309,6 +309,7 @@ def test_a_system_turn_that_says_nothing_is_passed_over_and_a_number_as_source_i
         ({"system": "Be brief.", "instruction": "Who?", "output": "Ada."}, ["Be brief.", "Who?", "Ada."]),
         ({"prompt": "Who?", "response": "Ada."}, ["Who?", "Ada."]),
         ({"question": "Who?", "answer": "Ada."}, ["Who?", "Ada."]),
+        ({"type": "GSM", "query": "Who?", "original_question": "Who is it?", "response": "Ada."}, ["Who?", "Ada."]),
         ({"messages": json.dumps(SAID)}, ["Tea?", "Assam."]),
     ],
 )

@@ -1,7 +1,7 @@
 """What a row of others is, by its keys: a document, turns, a question with its answer, or none of these and why.
 
 The names are those of data sets that are in use: ShareGPT, Alpaca, Dolly, OpenOrca, TRL and ms-swift (KTO), SQuAD,
-UltraFeedback, OASST, Anthropic's HH.
+UltraFeedback, OASST, MetaMathQA, Anthropic's HH.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from midspec.core.errors import DataError
 
 TEXT_KEYS = ("text", "content")
 # One question with its answer: question, what it is about, answer.
-_ASKED = ("instruction", "prompt", "question")
+_ASKED = ("instruction", "prompt", "question", "query")
 ABOUT = ("input", "context")
 _ANSWERS = ("completion", "output", "response", "answer")
 _SEVERAL = ("completions", "outputs", "responses", "answers")

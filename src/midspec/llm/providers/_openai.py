@@ -43,9 +43,9 @@ _URL_VARIABLE, _OWN_URL = "OPENAI_BASE_URL", "https://api.openai.com/v1"
 _HEADERS = "OPENAI_CUSTOM_HEADERS"
 _ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _JWT = "eyJ"  # begins what is a JSON object in base64
-# What midspec puts into a request itself: another model would be asked than is recorded and paid for, a cap that never
-# grows cut what is to be asked again, and more than one answer be paid for and not read.
-_BUILT_HERE = ("model", "messages", "max_tokens", "max_completion_tokens", "n")
+# What midspec puts into a request itself: another model would be asked than is recorded and paid for, and more than one
+# answer be paid for and not read.
+_BUILT_HERE = ("model", "messages", "n")
 _COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+\s*(?=\{)")  # of a stream, before a reply that is none: `: PROCESSING`
 _BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
 
@@ -121,7 +121,7 @@ class OpenAIClient(SdkClient):
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
         if strange := [name for name in _BUILT_HERE if name in model.extra and (name, model.extra[name]) != ("n", 1)]:
-            hint = f"Leave it out of `extra: {json.dumps(model.extra)}`; caps of replies are settings of their own"
+            hint = f"Leave it out of `extra: {json.dumps(model.extra)}`"
             raise ConfigError(f"{', '.join(strange)} can't be set there", where=f"{model.model}: extra", hint=hint)
         super().__init__(model, access, _server(access), "/chat/completions")
         self._head |= {"stream": False}
