@@ -64,7 +64,7 @@ def test_a_reply_with_a_mark_of_a_template_is_rejected_and_a_fence_around_one_is
         message = body["choices"][0]["message"]
         if "</reply>" in (message["content"] or ""):
             n_replies += 1
-            before, after = ("", "<|eot_id|>") if n_replies == 1 else ("```markdown\n", "\n```")
+            before, after = ("", "<|eot_id|> And so on.") if n_replies == 1 else ("```markdown\n", "\n```")
             message["content"] = (
                 message["content"].replace("<reply>", "<reply>" + before).replace("</reply>", after + "</reply>")
             )

@@ -77,6 +77,13 @@ def test_a_fence_around_the_whole_of_a_document_is_no_part_of_it(name: str) -> N
     assert unfenced(f"```{name}\n\n{inner}\n```") == inner
 
 
+@pytest.mark.parametrize("end", ["<|eot_id|>", "\n<|im_end|>\n<|endoftext|>\n", " <end_of_turn>"])
+def test_marks_of_a_template_at_the_end_of_a_document_are_no_part_of_it(end: str) -> None:
+    assert unfenced(f"Iris asks.{end}") == "Iris asks."
+    assert unfenced(f"```\nIris asks.\n```{end}") == "Iris asks."
+    assert unfenced(f"Iris asks.{end} Iris waits.") == f"Iris asks.{end} Iris waits."
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -45,6 +45,7 @@ GAP = "\N{HORIZONTAL ELLIPSIS}"
 # Ends and begins of turns, which servers leave in a reply that they should end there (`<|eot_id|>`, `<|im_end|>`,
 # DeepSeek's in full-width bars, Gemma's).
 CONTROL_TOKEN = re.compile(r"<[|\uff5c][\w\u2581 -]{1,40}[|\uff5c]>|<(?:start|end)_of_turn>")
+_LAST_MARKS, _LAST_CHARS = re.compile(rf"\s*(?:(?:{CONTROL_TOKEN.pattern})\s*)+\Z"), 200
 # UTF-8 that was read as a code page of one byte a character (an apostrophe as `\u00e2\u20ac\u2122`), and U+FFFD, which
 # stands where nothing could be read.
 MISREAD = re.compile(
@@ -64,10 +65,12 @@ def damage_in(text: str) -> str | None:
 
 
 def unfenced(text: str) -> str:
-    """Return a document or a reply without the fence that some models put around the whole of it.
+    """Return a document or a reply without the fence that some models put around the whole of it, and marks at its end.
 
     One within it is part of it, and so is one around code of a named language.
     """
+    if marks := _LAST_MARKS.search(text, max(0, len(text) - _LAST_CHARS)):
+        text = text[: marks.start()]
     first, *lines = text.strip().split("\n")
     if len(lines) > 1 and _WHOLE_FENCE.fullmatch(first) and lines.pop().strip() == "```":
         within = [line.strip() for line in lines if line.lstrip().startswith("```")]
