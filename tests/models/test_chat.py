@@ -202,6 +202,18 @@ def test_chats_that_become_several_rows_and_empty_reasoning_are_counted() -> Non
     assert [note.rpartition(": ")[2] for note in template.notes] == ["2 (4 rows)", "3"]
 
 
+@pytest.mark.parametrize("family", ["qwen 3", "r1", "chatml"])
+def test_an_answer_whose_reasoning_never_ends_is_told(family: str) -> None:
+    def told(answer: str) -> bool:
+        template = ChatTemplate(tokenizer_of(family))
+        template.training_rows([chat("One?", answer)])
+        return any(note.startswith("answers that open reasoning and never close it") for note in template.notes)
+
+    assert told("<think>\nOn the one hand, and on the")
+    assert not told("<think>\nfirst\n</think>\n\nYes.")
+    assert not told("It is written between <think> tags.")
+
+
 def test_the_last_turn_alone_can_be_had_behind_its_prompt() -> None:
     for family in ("chatml", "r1", "qwen 3", "gpt-oss", "no tokens"):
         tokenizer = tokenizer_of(family)

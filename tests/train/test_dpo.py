@@ -455,3 +455,15 @@ def test_settings_at_their_defaults_are_no_part_of_another_stages_identity(make_
     assert "dpo" not in job.recipe.identity()
     named = job.recipe.model_copy(update={"dpo": DpoRecipe(beta=0.2)}).identity()
     assert named["dpo"] == {"beta": 0.2, "loss_type": "sigmoid", "label_smoothing": 0.0}
+
+
+def test_dropout_is_off_where_a_layer_has_it_without_a_module_too(
+    base: Path, make_dpo: MakeJob, tmp_path: Path
+) -> None:
+    parent = tmp_path / "base"
+    shutil.copytree(base, parent)
+    config = json.loads((parent / "config.json").read_text())
+    (parent / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.5}))
+    first = made(make_dpo("full", parent=str(parent)), tmp_path / "out")[0]
+    assert first.margin == pytest.approx(0, abs=1e-4), "before the first update the model is the reference"
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["attention_dropout"] == 0.5

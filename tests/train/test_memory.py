@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.core.errors import PreflightError
 from midspec.models import quiet
-from midspec.train import TrainJob, _memory, memory_before
+from midspec.train import GrpoRecipe, TrainJob, _memory, memory_before
 from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
 
 MakeJob = Callable[..., TrainJob]
@@ -50,6 +50,26 @@ def test_a_divided_model_needs_less_in_each_process_and_checkpointing_less_for_a
     assert four.activations * 4 == one.activations, "a process takes a quarter of the rows"
     assert saving.activations < one.activations
     assert saving.lasting == one.lasting
+
+
+def test_pairs_need_a_reference_and_both_replies_of_an_update_at_once(
+    make_job: MakeJob, tiny_model: Callable[..., Any]
+) -> None:
+    sizes = sizes_of(tiny_model("llama"))
+    job = make_job(recipe={"rows_per_update": 4, "micro_batch": 1})
+    row = forecast_memory(sizes, job, 1, **FORECAST)
+
+    def of(stage: str, **recipe: Any) -> _memory.Forecast:
+        changed = job.recipe.model_copy(update={"micro_batch": None, **recipe})
+        return forecast_memory(sizes, job.model_copy(update={"stage": stage, "recipe": changed}), 1, **FORECAST)
+
+    pairs, one_pair = of("dpo"), of("dpo", micro_batch=1)
+    assert pairs.weights == 2 * row.weights
+    assert (pairs.optimizer, one_pair.lasting - one_pair.gradients) == (row.optimizer, 4 * row.weights)
+    assert (one_pair.activations, pairs.activations) == (2 * row.activations, 8 * row.activations)
+    penalized = of("grpo", grpo=GrpoRecipe(beta=0.1))
+    assert (penalized.weights, penalized.activations) == (2 * row.weights, 4 * row.activations)
+    assert of("grpo", grpo=GrpoRecipe()).weights == row.weights
 
 
 def test_before_the_model_is_opened_the_forecast_is_that_of_the_model(

@@ -65,6 +65,12 @@ def closes_reasoning(prompt: str) -> str:
     return match[0] if match else ""
 
 
+def is_cut_off(message: Mapping[str, Any]) -> bool:
+    """Return whether a message begins with a block of reasoning that it never closes."""
+    content = str(message["content"]).lstrip()
+    return any(content.startswith(tag) and end not in content for tag, end in _TAGS.items())
+
+
 def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
     """Split a message into reasoning and answer, which are fields, or a text with tags.
 

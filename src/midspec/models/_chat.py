@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message
-from midspec.models._answers import Answer, closes_reasoning, kept_answer, make_answer, opens_reasoning
+from midspec.models._answers import Answer, closes_reasoning, is_cut_off, kept_answer, make_answer, opens_reasoning
 from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
 from midspec.models._rendering import Renderer
 from midspec.models._template_turns import (
@@ -308,6 +308,7 @@ class ChatTemplate:
         text = last.prompt + last.text + last.tail if trained[-1] == len(turns) - 1 else whole
         check_shown(turns, chat.tools, text, first=1 + len(chat.messages) - len(turns))
         self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
+        self.seen["cut_reasoning"] += sum(is_cut_off(turns[at]) for at in trained)
         self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
         fits = all(text.startswith(answer.prompt + answer.text) for answer in answers)
         return _Draft(answers, text if fits else None)

@@ -28,6 +28,7 @@ NOTES = {
     "another follows: {:,} ({n_rows:,} rows)",
     "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
     "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
+    "cut_reasoning": "answers that open reasoning and never close it, trained on as they are: {:,}; were they cut off?",
     "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
     "escaped": "messages hold control tokens, which were tokenized as text",
 }

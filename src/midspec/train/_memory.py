@@ -168,7 +168,12 @@ def forecast_memory(
     """
     recipe = job.recipe
     share = -(-recipe.rows_per_update // n)
-    rows = min(rows_at_once(job, row_width, device), share)
+    rows, n_references = min(rows_at_once(job, row_width, device), share), 0
+    if job.stage not in DIVIDED_STAGES:
+        # TRL has all rows of an update at once where nothing else is asked for, and both replies of a pair.
+        is_pair = job.stage == "dpo"
+        rows = share = (recipe.micro_batch or recipe.rows_per_update) * (1 + is_pair)
+        n_references = int(not sizes.frozen and (is_pair or (recipe.grpo is not None and recipe.grpo.beta > 0)))
     short = 2 if dtype == torch.bfloat16 else 4
     frozen = sizes.frozen * short
     trained = 4 * sizes.trained
@@ -180,7 +185,7 @@ def forecast_memory(
     if has_parts and has_chunks(row_width, device, sizes.shape.hidden):
         tokens = min(tokens, max(most_part_tokens(dtype), longest or row_width))
     n_logits = tokens * sizes.shape.vocabulary
-    if has_chunks(row_width, device, sizes.shape.hidden):
+    if job.stage in DIVIDED_STAGES and has_chunks(row_width, device, sizes.shape.hidden):
         n_logits = min(n_logits, chunk_logits(device, dtype))
     # A gradient grows as activations are given back, unless more rows follow for the same update.
     on_gpu = device.type == "cuda"
@@ -188,7 +193,7 @@ def forecast_memory(
     activations = tokens * per_token
     gradients = trained // n if tokens < share * row_width else max(0, trained // n - activations)
     return Forecast(
-        weights=(frozen + trained) // n + cast + whole,
+        weights=(frozen + trained * (1 + n_references)) // n + cast + whole,
         gradients=gradients,
         optimizer=2 * trained // n,
         activations=activations,

@@ -139,6 +139,11 @@ def run_rl(
     ends = ChatTemplate(tokenizer, job.recipe.template_args, ends=generation_ends(model)).end_ids
     pad_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     before = end_turns_with(model, ends, pad_id)
+    # TRL switches modules of dropout off, and not the shares that layers hand to a function (attention's, OPT's).
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
     if isinstance(plan, DpoPlan):
         rows = run_dpo(
             model, job, plan, folder, device=device, tokenizer=tokenizer, generation=before, on_progress=on_progress
