@@ -32,12 +32,14 @@ LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "target_modules": ["q_pro
 @contextmanager
 def files_end_at(n_bytes: int) -> Iterator[None]:
     """Within it, the system refuses to let any file grow longer."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits, writes_none = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # Python would cut off what it compiles, and read that ever after
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sys.dont_write_bytecode = writes_none
 
 
 def test_a_tokenizer_that_finds_no_room_is_a_folder_error(tokenizer_folder: Path, tmp_path: Path) -> None:

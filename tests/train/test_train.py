@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import warnings
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from midspec.models import find_checkpoint, open_checkpoint, quiet
 from midspec.train import MetricsRow, TrainJob, preflight, train
 
 from .reference_loop import run_reference
+from .test_save import files_end_at
 
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}}
 MakeJob = Callable[..., TrainJob]
@@ -308,13 +308,8 @@ def test_half_way_checkpoints_are_written_by_the_clock(make_job: MakeJob, tmp_pa
 
 @pytest.mark.parametrize("execution", [{}, {"save_every_updates": 2}], ids=["at the end", "half-way"])
 def test_a_full_disk_is_said_in_one_line(make_job: MakeJob, tmp_path: Path, execution: dict[str, Any]) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(FolderError, match=r"can't be written.*Free space") as caught:
-            trained(make_job(execution=execution), tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_end_at(20_000), pytest.raises(FolderError, match=r"can't be written.*Free space") as caught:
+        trained(make_job(execution=execution), tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 
