@@ -277,7 +277,9 @@ def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path) -> None:
         "except FolderError as error:\n"
         "    print(error)\n"
     )
-    told = subprocess.run([sys.executable, "-B", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [sys.executable, "-B", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
     assert told.stdout.startswith(f"{tmp_path}: can't be written (File too large)"), told.stderr
 
 
