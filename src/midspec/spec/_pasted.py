@@ -11,7 +11,7 @@ from collections import Counter
 from itertools import pairwise
 
 from midspec.core.errors import SpecError
-from midspec.core.text import LFS_POINTER
+from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
 from midspec.spec._tags import is_turn_tag, wraps_alone
 
 NEW_LINE = "\x05"
@@ -104,9 +104,7 @@ def refuse_other_file(text: str, where: str) -> None:
         hint = "Save it as Markdown or plain text in UTF-8"
         raise SpecError("is a file of a word processor, or a PDF", where=where, hint=hint)
     if text.startswith(LFS_POINTER):
-        raise SpecError(
-            "is a pointer of Git LFS, and not the file itself", where=where, hint="Get it by `git lfs pull`"
-        )
+        raise SpecError(f"is {LFS_WORDS}", where=where, hint=LFS_HINT)
     if text.lstrip().startswith("<?xml") and not _PAGE_OF_XML.search(text):
         raise SpecError("is XML, whose tags would be taken for words", where=where, hint="Write it as Markdown")
 
