@@ -230,10 +230,12 @@ class ReadStats:
     Attributes:
         ignored: how often each key that we have no place for was seen; the keys of metadata as `metadata.<key>`.
         rejects: rows that `import_folder` could not read, and replies of a tree of text files that were cut off.
+        n_rendered: how many documents of `import_folder` are chats as a template wrote them.
     """
 
     ignored: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
+    n_rendered: int = 0
 
 
 def read_documents(path: Path, *, strip_prefix: str = "", stats: ReadStats | None = None) -> Iterator[Document]:

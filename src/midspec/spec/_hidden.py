@@ -12,6 +12,7 @@ from typing import NamedTuple
 from midspec.core.errors import SpecError
 from midspec.spec._examples import read_label
 from midspec.spec._label_words import VERDICTS
+from midspec.spec._names import NO_NAME
 from midspec.spec._pasted import NEW_LINE
 from midspec.spec._tags import is_turn_tag
 
@@ -23,10 +24,14 @@ _SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
 _HIDDEN = re.compile(
     rf"(?P<code>{_FENCED}|{_SPAN}|\\[<~{{%])"
     r"|<!---?>|<!--(?P<comment>(?s:.*?))(?:--!?>|(?P<open>\Z))"
-    r"|(?P<token>(?:<\|[\w ]{1,40}\|>(?:(?<=start\|>)(?:system|user|assistant|developer)\b)?)+)"
+    r"|(?P<token>(?:<\|" + NO_NAME + r"[\w ]{1,40}\|>(?:(?<=start\|>)(?:system|user|assistant|developer)\b)?)+)"
     r"|\{\{-?[ \t]*(?:/\*[^*]*(?:\*(?!/)[^*]*)*\*/|!--[^-]*(?:-(?!-)[^-]*)*--|![^{}\n]*|[<%][^{}\n]*[>%])[ \t]*-?\}\}"
-    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%|(?<=[ \t])%%[^%\n]+%%"
-    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%[^%{}\n]*%\}"
+    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%" + NO_NAME + r"[^%]*(?:%(?!%)[^%]*)*%%"
+    r"|(?<=[ \t])%%" + NO_NAME + r"[^%\n]+%%"
+    r"|\{::comment\}[^{]*(?:\{(?!:)[^{]*)*\{:/(?:comment)?\}|<\?(?:php|xml|=)[^?]*(?:\?(?!>)[^?]*)*\?>"
+    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%"
+    + NO_NAME
+    + r"[^%{}\n]*%\}"
     r"|\{\{~?(?:[#/^>][ \t]*[\w.@][^{}\n]*|[ \t]*else(?:[ \t]+if\b[^{}\n]*)?[ \t]*)~?\}\}"
     r"|\{>>(?:[^{<]|\{(?!>>)|<(?!<\}))*<<\}|\{--(?:[^{-]|\{(?!--)|-(?!-\}))*--\}"
     r"|\{==(?P<marked>[^{}=]*(?:=(?!=)[^{}=]*)*)==\}"

@@ -13,11 +13,13 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 
 from midspec.spec._data import json_front_matter
+from midspec.spec._editors import without_editors_lines
 from midspec.spec._examples import example_label, mark_of
 from midspec.spec._hidden import Part, without_hidden
+from midspec.spec._notes import with_plain_notes
 from midspec.spec._page import read_page, turns_of_page
 from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
-from midspec.spec._tags import WRAPPERS, is_turn_tag
+from midspec.spec._tags import TURNS, WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
@@ -122,8 +124,12 @@ def read_source(text: str, where: str) -> Source:
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
     page, gone = read_page(body.split("\n"))
     cleaned, traces = without_traces(page)
-    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces]
-    for number, line in enumerate(cleaned, start=n_front + 1):
+    cleaned, beside, title = without_editors_lines(cleaned)
+    source.title = source.title or title
+    source.left_out += [
+        Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces + beside
+    ]
+    for number, line in enumerate(with_plain_notes(cleaned), start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
         if kept is not None and "\x06" in kept and (marked := _MARKED.fullmatch(kept)):
             words = " ".join(filter(None, (marked["before"].strip(), marked["after"].strip())))
@@ -208,7 +214,7 @@ class _Lines:
         self.indents: list[str] = []
         # Components of MDX, such as `<Note>`, and parts of a prompt between tags; turns in tags are none.
         closed = {one or other for line in source.lines if "</" in line for one, other in _COMPONENT.findall(line)}
-        closed = {name for name in closed if name.lower() not in WRAPPERS and not is_turn_tag(f"<{name}>")}
+        closed = {name for name in closed if name.lower() not in WRAPPERS | TURNS and not is_turn_tag(f"<{name}>")}
         self.components = closed - KNOWN_TAGS
         self.crossed = _crossed(source.lines) if any("☒" in line for line in source.lines) else []
         self.out: list[tuple[str, int]] = []
