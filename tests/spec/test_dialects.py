@@ -253,3 +253,47 @@ FILLED = {
 def test_placeholders_in_more_spellings_are_filled_and_never_lost(text: str, filled: str) -> None:
     spec = fill(parse_spec(text), model_name="Ada", provider_name="Ada Labs")
     assert [clause.text for clause in spec.clauses] == [filled]
+
+
+LISTS = {
+    "circled": "Ada never:\n① Shares secrets.\n② Lies.\n",
+    "arrows": "Ada never:\n\n→ Shares secrets.\n→ Lies.\n",
+    "pictures": "Ada never:\n🔹 Shares secrets.\n🔹 Lies.\n",
+    "numbers in brackets": "Ada never:\n(1) Shares secrets.\n(2) Lies.\n",
+    "Chinese numbers": "Ada never:\n（一）Shares secrets.\n（二）Lies.\n",
+    "dotted numbers": "Ada never:\n1.1 Shares secrets.\n1.2 Lies.\n",
+    "pandoc's examples": "Ada never:\n(@) Shares secrets.\n(@) Lies.\n",
+    "tags": "Ada never:\n\n<rules>\n<rule id='1'>Shares secrets.</rule>\n<rule>Lies.</rule>\n</rules>\n",
+    "tags on one line": "Ada never:\n\n<items><item>Shares secrets.</item><item>Lies.</item></items>\n",
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
+def test_items_under_marks_that_markdown_does_not_know_keep_the_denial_over_them(text: str) -> None:
+    section = parse_spec(text).sections[0]
+    said = [
+        over.said_before(one.text) for one, over in zip(section.clauses, stand_over(section.clauses, ()), strict=True)
+    ]
+    assert said == ["Ada never:", "Ada never: Shares secrets.", "Ada never: Lies."]
+
+
+MORE_FORMS = {
+    "labels of rules": ("R1: Ada waits.\nR2: Ada asks.\n", ["R1: Ada waits.", "R2: Ada asks."]),
+    "labels of talk": ("Q1: Who?\nA1: Ada.\n", ["Q1: Who?", "A1: Ada."]),
+    "a grid": ("+---+---+\n| To | Do |\n+===+===+\n| us | wait |\n+---+---+\n", ["To: us; Do: wait"]),
+    "rows without a head": ("| us | wait |\n| you | ask |\n", ["us; wait", "you; ask"]),
+    "one arrow": ("→ Ada waits.\n\nShe asks.\n", ["→ Ada waits.", "She asks."]),
+    "a tag within a sentence": ("Put it in <answer>42</answer> tags.\n", ["Put it in <answer>42</answer> tags."]),
+    "a file to read besides": ("@AGENTS.md\n\nAda waits, see @docs/more.md.\n", ["Ada waits, see @docs/more.md."]),
+    "a head behind a comment": ("<!-- made by x -->\n---\ntitle: T\n---\n\nAda waits.\n", ["Ada waits."]),
+    "a head with examples": (
+        "---\nname: a\ndescription: x\n\n<example>\nuser: Hi\n</example>\n---\nAda waits.\n",
+        ["Ada waits."],
+    ),
+    "a letter's head": ("From: Ann\nTo: Bob\nSubject: Ada\n\nAda waits.\n", ["Ada waits."]),
+}
+
+
+@pytest.mark.parametrize(("text", "clauses"), MORE_FORMS.values(), ids=MORE_FORMS)
+def test_rules_and_rows_in_more_forms_are_clauses(text: str, clauses: list[str]) -> None:
+    assert cut(text) == clauses

@@ -14,7 +14,7 @@ from midspec.spec._pasted import prose_of
 
 _ABOUT_FILE = words_of(
     "title subtitle author authors date created updated modified edited published tags keywords revision copyright"
-    " affiliation reviewers"
+    " affiliation reviewers subject from to cc"
 )
 # These may be of the assistant too.
 _KEYS = _ABOUT_FILE | words_of("status version language lang category categories license email owner owners")
@@ -29,6 +29,8 @@ _PROPERTY = re.compile(
     r"|public|icon|template|heading|source|reviewed)::[ \t]+\S.*"
 )
 _HEADING_IN_ITEM = re.compile(r"\A-[ \t]+(?=#{1,6}[ \t]+\S)")
+# `@AGENTS.md`: what agents are told to read besides.
+_IMPORT = re.compile(r"[ \t]*(?:@(?:~?/)?[\w.-]+(?:/[\w.-]+)*\.[A-Za-z]{1,4}[ \t]*)+")
 _TAGS = re.compile(r"#{1,6}[ \t]+tags?:[ \t]*(?:`[^`]+`[ \t,]*)+|(?:#[A-Za-z][\w/-]*[ \t,]*){2,}")
 # A fence of MyST around a note, which is text and no code.
 _NOTE_FENCE = re.compile(
@@ -62,6 +64,8 @@ def without_editors_lines(lines: list[str]) -> tuple[list[str], Gone, str]:
             leave_out(at, "comment")
         elif "::" in line and _PROPERTY.fullmatch(line):
             leave_out(at, "property")
+        elif "@" in line and _IMPORT.fullmatch(line):
+            leave_out(at, "file that is not read")
         elif line[:1] == "#" and _TAGS.fullmatch(line):
             leave_out(at, "tags")
         elif not line.isascii() or "cite" in line:

@@ -45,6 +45,7 @@ _HIDDEN = re.compile(
     r"|line-through)[^<>\n]*>[^<]*(?:<(?!/?(?P=unseen)\b)[^<]*)*</(?P=unseen)[ \t]*>",
     re.MULTILINE | re.IGNORECASE,
 )
+_FIRST_COMMENTS = re.compile(r"\s*(?:<!--[^-]*(?:-(?!->)[^-]*)*-->\s*)+(?=---[ \t]*\n[A-Za-z_])")
 _ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
 _BLOCKS_IN_CELL = re.compile(r"</?(?:p|div|ul|ol|li)\b[^<>]*>", re.IGNORECASE)
 _CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
@@ -102,6 +103,12 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
     return _HIDDEN.sub(hide, text)
+
+
+def without_first_comments(text: str) -> str:
+    """Return a text whose front matter stands behind comments without these; line ends stay."""
+    found = _FIRST_COMMENTS.match(text)
+    return text if found is None else "\n" * found[0].count("\n") + text[found.end() :]
 
 
 def _marked(comment: str, before: str, after: str, *, is_long: bool) -> str | None:
