@@ -153,7 +153,8 @@ def _lines(opened: Iterable[bytes], file: Path, *, may_be_spread: bool = True) -
         except _DAMAGED as error:
             found = {"line": content[:_SHOWN_CHARS].decode(errors="replace")}
             fault = f"not JSON: {one_line(error)}"
-        if number == 1 and _is_list_of_rows(found):  # a JSON list that is called .jsonl
+        of_objects = number == 1 and isinstance(found, list) and all(isinstance(row, dict) for row in found)
+        if found and of_objects and not any("role" in row for row in found):  # a JSON list, and no turns of one chat
             yield from (_object_row(row, f"{file}:{at}") for at, row in enumerate(found, start=1))
         else:
             yield _object_row(found, f"{file}:{number}", fault)
@@ -168,11 +169,6 @@ def _opens_list(line: bytes) -> bool:
     except _DAMAGED:
         return True
     return False
-
-
-def _is_list_of_rows(found: Any) -> bool:
-    """Return whether JSON is a list of objects, and not the turns of one chat."""
-    return isinstance(found, list) and bool(found) and all(isinstance(row, dict) and "role" not in row for row in found)
 
 
 def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:

@@ -47,22 +47,17 @@ def unpacked(file: Path) -> Iterator[IO[bytes]]:
             return
         try:
             opened = _unpacker(plain, packing)
-            _refuse_within(opened, packing, file)
+            head = cast(io.BufferedReader, opened).peek(_TAR_AT + len(_TAR))
+            if head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+                raise DataError("is a tar archive of files", where=str(file), hint="Unpack it, and name the folder")
+            if inner := next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), ""):
+                raise DataError(f"is packed twice, with {inner} and {packing}", where=str(file), hint="Unpack it once")
             yield opened
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             if getattr(error, "errno", None):  # the system's refusal, not the file's content
                 raise
             what = f"the {packing} file is cut off or damaged: {one_line(error)}"
             raise DataError(what, where=str(file), hint="Get or write it again") from error
-
-
-def _refuse_within(opened: IO[bytes], packing: str, file: Path) -> None:
-    """Raise where what is packed is an archive, or is packed itself."""
-    head = cast(io.BufferedReader, opened).peek(_TAR_AT + len(_TAR))
-    if head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
-        raise DataError("is a tar archive of files", where=str(file), hint="Unpack it, and name the folder")
-    if inner := next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), ""):
-        raise DataError(f"is packed twice, with {inner} and {packing}", where=str(file), hint="Unpack it once")
 
 
 def _unpacker(plain: IO[bytes], packing: str) -> IO[bytes]:

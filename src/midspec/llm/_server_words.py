@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 LONGEST_NOTE = 300
@@ -215,7 +214,9 @@ def error_text(content: bytes, key: str) -> str:
     body = without_echoes(read_json(content, content.decode("utf-8", "replace")))
     body = body[0] if isinstance(body, list) and len(body) == 1 else body
     for field in ("error", "message", "detail"):
-        if isinstance(body, dict) and (behind := _behind(body)):
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        behind = metadata.get("raw") if isinstance(metadata, dict) else None
+        if isinstance(behind, str) and behind.strip():  # OpenRouter's own words are "Provider returned error"
             return error_text(behind.encode("utf-8", "replace"), key)
         if isinstance(body, dict) and body.get(field):
             body = body[field]
@@ -228,10 +229,3 @@ def error_text(content: bytes, key: str) -> str:
         words = words.replace(key, "[key]")
     # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
     return " ".join(words.encode("utf-8", "replace").decode().split())[:LONGEST_NOTE]
-
-
-def _behind(error: Mapping[str, Any]) -> str:
-    """Return what the server behind OpenRouter said, whose own words are no more than "Provider returned error"."""
-    metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    return raw if isinstance(raw, str) and raw.strip() else ""

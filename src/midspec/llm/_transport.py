@@ -87,18 +87,16 @@ class HttpTransport:
         try:
             async with session.post(data=body, **self._options) as response:
                 content = await (response.read() if read is None else read(response))
-                if response.history and not self._has_arrived and _is_lost(response):
-                    raise self._redirected(str(response.url))
+                is_lost = response.method != "POST" or response.status in _LOST_ON_THE_WAY
+                if response.history and is_lost and not self._has_arrived:
+                    to = shown_url(str(response.url))
+                    what = f"the server redirects to {to}, and on the way a request loses its body or its key"
+                    hint = "Give the address that it redirects to as the base URL, if it is the server's own"
+                    raise ConfigError(what, where=shown_url(self._url), hint=hint)
                 self._has_arrived |= response.status == 200 and not response.history
                 return Response(response.status, response.headers, content)
         except (aiohttp.ClientError, OSError) as error:
             raise self._through_proxy(read_connection_error(error)) from None
-
-    def _redirected(self, to: str) -> ConfigError:
-        """Return the error of a server that redirects to where a request does not arrive as it was sent."""
-        what = f"the server redirects to {shown_url(to)}, and on the way a request loses its body or its key"
-        hint = "Give the address that it redirects to as the base URL, if it is the server's own"
-        return ConfigError(what, where=shown_url(self._url), hint=hint)
 
     def _through_proxy(self, error: RetryableError | MidspecError) -> RetryableError | MidspecError:
         """Say through which proxy a connection goes that failed: the fault may be the proxy's."""
@@ -133,11 +131,6 @@ class HttpTransport:
         """Close connections."""
         if self._session is not None:
             await self._session.close()
-
-
-def _is_lost(response: aiohttp.ClientResponse) -> bool:
-    """Return whether a redirected request was refused, or no longer one of the kind that was sent."""
-    return response.method != "POST" or response.status in _LOST_ON_THE_WAY
 
 
 class Proxy(NamedTuple):

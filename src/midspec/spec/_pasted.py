@@ -164,15 +164,12 @@ def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
         found = [at for at in prose if pattern.match(lines[at])]
         if name == "AsciiDoc":
             found += [at for at in prose if found and _ASCIIDOC_COMMENT.match(lines[at])]
-            found += 2 * [at for at in prose if lines[at][:1] == "[" and _opens_block(lines, at)]
+            # A block's name and the line under it are two signs.
+            named = [at for at in prose if lines[at][:1] == "["]
+            found += 2 * [at for at in named if _ASCIIDOC_BLOCK.match("\n".join(lines[at : at + 2]))]
         if found and (name in _SEEN_ONCE or (len(found) > 1 and not has_headings)):
             what = f"looks like {name} (line {n_before + found[0] + 1}), and only Markdown and plain text are read"
             raise SpecError(what, where=where, hint="Convert it (`pandoc -t gfm`, say)")
-
-
-def _opens_block(lines: list[str], at: int) -> bool:
-    """Return whether a block of AsciiDoc begins here, by its name and the line under it: that is two signs."""
-    return _ASCIIDOC_BLOCK.match("\n".join(lines[at : at + 2])) is not None
 
 
 def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, str]]]:
