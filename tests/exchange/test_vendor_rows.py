@@ -134,6 +134,64 @@ def test_documents_that_are_chats_with_their_marks_are_told(tmp_path):
     assert "chats_as_text" not in import_folder(tmp_path / "others.jsonl", tmp_path / "other").summary
 
 
+def call(name: str, **arguments: str) -> dict[str, object]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+WEATHER = json.dumps({"name": "look", "arguments": {"at": "Rome"}})
+BOTH = json.dumps([{"name": "look", "arguments": {"at": "Rome"}}, {"name": "look", "arguments": {"at": "Oslo"}}])
+OSLO = json.dumps({"name": "look", "arguments": '{"at": "Oslo"}'})
+ROME_AND_OSLO = [call("look", at="Rome"), call("look", at="Oslo")]
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        (
+            [("function_call", WEATHER), ("observation", "Sun.")],
+            [("assistant", "", [call("look", at="Rome")]), ("tool", "Sun.", [])],
+        ),
+        ([("function_call", BOTH), ("observation", "Sun.")], [("assistant", "", ROME_AND_OSLO), ("tool", "Sun.", [])]),
+        (
+            [("tool_call", WEATHER), ("tool_call", OSLO), ("tool_response", "Sun."), ("tool_response", "")],
+            [("assistant", "", ROME_AND_OSLO), ("tool", "Sun.", []), ("tool", "", [])],
+        ),
+        (
+            [("assistant", "I look."), ("tool_call", WEATHER), ("tool_response", "Sun.")],
+            [("assistant", "I look.", [call("look", at="Rome")]), ("tool", "Sun.", [])],
+        ),
+    ],
+)
+@pytest.mark.parametrize(("role", "text"), [("role", "content"), ("from", "value")])
+def test_calls_that_are_turns_of_their_own_are_the_assistants(tmp_path, turns, expected, role, text):
+    said = [("user", "Weather?"), *turns, ("assistant", "Sun it is.")]
+    row = {"conversations": [{role: who, text: what} for who, what in said], "tools": '[{"name": "look"}]'}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    assert import_folder(tmp_path / "rows.jsonl", tmp_path / "out").summary["n_rejects"] == 0
+    [chat] = read_chats(tmp_path / "out")
+    found = [(turn.role, turn.content, list(turn.tool_calls)) for turn in chat.messages]
+    assert found == [("user", "Weather?", []), *expected, ("assistant", "Sun it is.", [])]
+    assert chat.tools == ({"name": "look"},)
+
+
+def test_a_turn_of_calls_that_holds_none_or_is_weighed_is_not_joined_to_another(tmp_path):
+    rows = [
+        [{"role": "tool_call", "content": "look"}],
+        [{"role": "tool_call", "content": json.dumps({"arguments": {}})}],
+        [{"role": "assistant", "content": "I look."}, {"role": "tool_call", "content": WEATHER, "loss": False}],
+    ]
+    ask, end = {"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "Sun."}
+    lines = [json.dumps({"messages": [ask, *turns, end]}) + "\n" for turns in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
+    assert import_folder(tmp_path / "rows.jsonl", tmp_path / "out").summary["n_rejects"] == 2
+    [chat] = read_chats(tmp_path / "out")
+    assert [(turn.content, len(turn.tool_calls), turn.weight) for turn in chat.messages[1:]] == [
+        ("I look.", 0, 1),
+        ("", 1, 0),
+        ("Sun.", 0, 1),
+    ]
+
+
 def packed_tar() -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:

@@ -25,6 +25,7 @@ from midspec.core.chat_rows import (
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
+from midspec.exchange._call_turns import with_calls
 from midspec.exchange._files import CUT_OFF, is_tree, raw_rows, tree_rows
 from midspec.exchange._formats import RawRow
 from midspec.exchange._row_forms import (
@@ -210,7 +211,7 @@ def _turns(value: Any, name: str, ignored: list[str]) -> list[Message]:
         texts = [parse_content(turn, f"{name}[{at}]") for at, turn in enumerate(value)]
         return [Message(role=roles[at % 2], content=text) for at, text in enumerate(texts)]
     messages = []
-    for at, turn in enumerate(value):
+    for at, turn in enumerate(with_calls(value)):
         if not isinstance(turn, dict):
             raise BadRowError(f"`{name}[{at}]` is not a turn")
         message, passed_over = parse_message(turn, f"{name}[{at}]")

@@ -219,16 +219,14 @@ def _acting_name(text: str, known: Container[str], n_least: float) -> str:
     n_told = len(_TELLS_READER.findall(text))
     if n_told and not is_agent and n_told > len(re.findall(rf"{_BEGINS}{re.escape(most)}\b", text)):
         return ""
-    return _whole_name(most, subjects) if n_most >= n_least else ""
-
-
-def _whole_name(name: str, subjects: list[re.Match[str]]) -> str:
-    """Return a name with the word that mostly stands before it (`Ada Lovelace`); nothing where they are a place's."""
-    before = Counter(found["first"] for found in subjects if found["name"] == name)
+    if not most or n_most < n_least:
+        return ""
+    # The word that mostly stands before it is of the name (`Ada Lovelace`), or of a place's.
+    before = Counter(found["first"] for found in subjects if found["name"] == most)
     first, n_times = before.most_common(1)[0]
     if first is None or 2 * n_times <= before.total() or first.lower() in _NO_NAMES:
-        return name
-    return "" if {first.lower(), name.lower()} & _PLACES else f"{first} {name}"
+        return most
+    return "" if {first.lower(), most.lower()} & _PLACES else f"{first} {most}"
 
 
 def introduced_name(spec: Spec) -> str:
