@@ -221,12 +221,14 @@ def prose_of(lines: list[str]) -> list[int]:
     """Return the lines that stand in no fenced block."""
     found, fence = list[int](), ""
     for at, line in enumerate(lines):
-        opened = _FENCE.match(line)
-        if opened is None and not fence:
+        mark = _FENCE.match(line)
+        info = line[mark.end() :] if mark is not None else ""
+        if mark is not None and not fence and not (mark[1][0] == "`" and "`" in info):
+            fence = mark[1]
+        elif not fence:
             found.append(at)
-        elif opened is not None:
-            closes = fence and opened[1][0] == fence[0] and len(opened[1]) >= len(fence)
-            fence = "" if closes else fence or opened[1]
+        elif mark is not None and mark[1].startswith(fence) and not info.strip():
+            fence = ""
     return found
 
 
