@@ -23,7 +23,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 
 SAID, MORE, OPEN = (rows_of(f"said_choices{name}.jsonl") for name in ("", "_more", "_open"))
-ODD = rows_of("said_choices_odd.jsonl")
+ODD, SIGNS = rows_of("said_choices_odd.jsonl"), rows_of("said_choices_signs.jsonl")
 REAL = rows_of("../data/smollm2_answers.jsonl")
 
 
@@ -40,9 +40,12 @@ def test_an_answer_is_read_as_a_person_reads_it(row: dict[str, Any]) -> None:
     assert reading(row) == row["means"]
 
 
-@pytest.mark.parametrize("row", ODD, ids=lambda row: row["said"][:40])
+@pytest.mark.parametrize("row", [*ODD, *SIGNS], ids=lambda row: row["said"][:40])
 def test_an_odd_answer_is_read_as_it_is_meant_or_not_at_all(row: dict[str, Any]) -> None:
-    """Labels, forms of data, corrections, denials, ratings, other languages; `unread` ones may be read some day."""
+    """Labels, forms of data, corrections, denials, ratings, other languages; `unread` ones may be read some day.
+
+    Signs too: boxes, ticks, crosses, verdicts in tables, numbers of a list; idioms of comparing and of taking back.
+    """
     assert reading(row) in ({row["means"], None} if row.get("unread") else {row["means"]})
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from midspec.evals._status import UNSEEN, normalize
+from midspec.evals.tasks.preference._signs import heed_numbers, heed_signs
 
 FIRST, SECOND = "\ue000", "\ue001"
 """What stands for a mention of the first and of the second option."""
@@ -36,7 +37,7 @@ _LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]*\)")
 _EMPHASIS = re.compile(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])")
 _LINE_MARKS = re.compile(
     r"^(?=\*\*[^*\n]+\*\*:?[ \t]*\n)|^[ \t]*"
-    r"(?:#{1,6}[ \t]+|>[ \t]*|[-+\u2022][ \t]+|\d{1,2}[.)][ \t]+|\(?[a-dA-D]\)[ \t]+)+",
+    r"(?:#{1,6}[ \t]+|>[ \t]*|[-+*\u2022][ \t]+|\d{1,2}[.)][ \t]+|\(?[a-dA-D]\)[ \t]+)+",
     re.MULTILINE,
 )
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
@@ -200,7 +201,8 @@ def mark(
         if pattern is not None:
             text = _mark_runs(text, pattern, names.own[side], SIDES[side])
     if first_asked is not None:
-        text = _mark_order(text, first_asked)
+        text = heed_numbers(_mark_order(text, first_asked), SIDES, ITEM, first_asked)
+    text = heed_signs(text, SIDES, ITEM)
     whole, plain = set(), []
     for letter in text:
         if letter != "\x01":
