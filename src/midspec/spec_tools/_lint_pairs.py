@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
 from midspec.core.records import Clause, LintKind
-from midspec.spec_tools._clause_words import ClauseWords, overlap
+from midspec.spec_tools._clause_words import ClauseWords, overlap, stem
 
 # Found on tests/spec_tools/planted_faults.yaml and the shipped specs: below these, clauses with the same form and
 # another object (`likes brown butter`, `dislikes brown sugar`: 0.5) are taken for one.
@@ -77,7 +78,7 @@ def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
         if one.numbers == other.numbers and one.negated == other.negated:
             return "duplicate", "says nearly the same as an earlier clause"
         return None
-    if not opposed:
+    if not opposed or _complete_each_other(one, other):
         return None
     contains = len(shared) / min(len(one.content), len(other.content))
     firm, loose = (one, other) if one.is_absolute else (other, one)
@@ -98,6 +99,28 @@ def _crossed(one: ClauseWords, other: ClauseWords) -> str:
                 continue
             upper, lower = (mine, theirs) if mine.is_upper else (theirs, mine)
             shared = (one.content & other.content) - {mine.unit}
-            if lower.number > upper.number and shared:
+            if lower.number > upper.number and shared and not _of_others(one, other):
                 return f"asks for at least {lower.number} where an earlier clause, or this, allows {upper.number}"
     return ""
+
+
+_CONDITION = re.compile(r"\b(?P<way>if|when|whenever|unless|until)(?P<not> not)?\b", re.IGNORECASE)
+_FOR_WHOM = re.compile(r"\b(?:to|for|with) (?:an? |the |all |any )?(\w+)", re.IGNORECASE)
+
+
+def _complete_each_other(one: ClauseWords, other: ClauseWords) -> bool:
+    """Return whether one clause holds where the other does not: "if asked, ..." and "unless asked, ..."."""
+    ways = [
+        {
+            (found["way"].lower() in ("unless", "until")) != bool(found["not"])
+            for found in _CONDITION.finditer(each.main)
+        }
+        for each in (one, other)
+    ]
+    return bool(ways[0] and ways[1] and ways[0].isdisjoint(ways[1]))
+
+
+def _of_others(one: ClauseWords, other: ClauseWords) -> bool:
+    """Return whether two clauses are about other people: "tips to beginners", "tips to experts"."""
+    whom = [{stem(found) for found in _FOR_WHOM.findall(each.main)} & each.content for each in (one, other)]
+    return bool(whom[0] and whom[1] and whom[0].isdisjoint(whom[1]))
