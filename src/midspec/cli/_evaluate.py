@@ -299,6 +299,8 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
     sys.stdout.flush()
     for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
         warn(str(warning))
+    if record.execution.extra.get("n_missing"):
+        warn("what came is stored; the same command asks for what is missing")
     for reason, n in refused.items():
         warn(f"{plural(int(str(n)), 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
 
@@ -307,8 +309,6 @@ def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None
     """Print the result, and at its end a warning of what the budget or a server's fault left out."""
     print_task(record, made, out)
     _print_notes(record, made, model)
-    if record.execution.extra.get("n_missing"):
-        warn("what came is stored; --redo asks for what is missing")
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:
