@@ -62,7 +62,11 @@ OUTAGE = "is_outage"
 _LONGEST_REASON = 300
 # What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
 _REFUSING = (400, 413, 422)
-_OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
+_OF_LENGTH = re.compile(
+    r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)|inputs\W{0,2} tokens \+ "
+    r"|max_(?:new_)?tokens\W{0,2} must be at least 1, got -",
+    re.IGNORECASE,
+)
 _OF_FILTER = re.compile(r"content.?(?:filter|policy|management)|responsible.?ai", re.IGNORECASE)
 
 
