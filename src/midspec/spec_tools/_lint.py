@@ -168,8 +168,8 @@ def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFin
             yield from (finding("reason", one.clause, section, what) for one in items if not one.has_reason)
         for at, clause in enumerate(section.clauses):
             if clause.kind == "sentence" and (match := _COUNT.search(clause.text)):
-                items = [*takewhile(lambda each: each.kind == "item", section.clauses[at + 1 :])]
-                n_items = sum(each.depth == items[0].depth for each in items)
+                listed = [*takewhile(lambda each: each.kind == "item", section.clauses[at + 1 :])]
+                n_items = sum(each.depth == listed[0].depth for each in listed)
                 said = int(match["n"]) if match["n"].isdigit() else 2 + _COUNTED.index(match["n"].lower())
                 if n_items and n_items != said:
                     yield finding("count", clause, section, f"announces {said} and lists {n_items}")

@@ -14,6 +14,8 @@ from midspec.spec_tools._clause_words import ClauseWords, overlap, stem
 # another object (`likes brown butter`, `dislikes brown sugar`: 0.5) are taken for one.
 _DUPLICATE, _CONFLICT, _EXCEPTION = 0.8, 0.6, 0.75
 _MIN_SHARED, _MIN_SHARED_EXCEPTION = 2, 3
+_CONDITION = re.compile(r"\b(?P<way>if|when|whenever|unless|until)(?P<not> not)?\b", re.IGNORECASE)
+_FOR_WHOM = re.compile(r"\b(?:to|for|with) (?:an? |the |all |any )?(\w+)", re.IGNORECASE)
 
 
 class PairFault(NamedTuple):
@@ -92,20 +94,19 @@ def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
 
 
 def _crossed(one: ClauseWords, other: ClauseWords) -> str:
-    """Return how two limits on one number exclude each other, or an empty text."""
+    """Return how two limits on one number exclude each other, or an empty text, also where they are for others."""
+    whom = [{stem(found) for found in _FOR_WHOM.findall(each.main)} & each.content for each in (one, other)]
+    if whom[0] and whom[1] and whom[0].isdisjoint(whom[1]):
+        return ""
     for mine in one.bounds:
         for theirs in other.bounds:
             if mine.unit != theirs.unit or mine.is_upper == theirs.is_upper:
                 continue
             upper, lower = (mine, theirs) if mine.is_upper else (theirs, mine)
             shared = (one.content & other.content) - {mine.unit}
-            if lower.number > upper.number and shared and not _of_others(one, other):
+            if lower.number > upper.number and shared:
                 return f"asks for at least {lower.number} where an earlier clause, or this, allows {upper.number}"
     return ""
-
-
-_CONDITION = re.compile(r"\b(?P<way>if|when|whenever|unless|until)(?P<not> not)?\b", re.IGNORECASE)
-_FOR_WHOM = re.compile(r"\b(?:to|for|with) (?:an? |the |all |any )?(\w+)", re.IGNORECASE)
 
 
 def _complete_each_other(one: ClauseWords, other: ClauseWords) -> bool:
@@ -118,9 +119,3 @@ def _complete_each_other(one: ClauseWords, other: ClauseWords) -> bool:
         for each in (one, other)
     ]
     return bool(ways[0] and ways[1] and ways[0].isdisjoint(ways[1]))
-
-
-def _of_others(one: ClauseWords, other: ClauseWords) -> bool:
-    """Return whether two clauses are about other people: "tips to beginners", "tips to experts"."""
-    whom = [{stem(found) for found in _FOR_WHOM.findall(each.main)} & each.content for each in (one, other)]
-    return bool(whom[0] and whom[1] and whom[0].isdisjoint(whom[1]))

@@ -175,8 +175,9 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
             try:
                 row = kind.model_validate_json(line)
             except ValidationError as error:
-                if number == 1:
-                    _refuse_other_forms(line, path)
+                for begin, form, hint in _OTHER_FORMS if number == 1 else ():
+                    if line.startswith(begin):
+                        raise DataError(f"is {form}", where=str(path), hint=hint) from error
                 what = f"not a row of kind {kind.__name__}: {': '.join(first_fault(error, 'the line'))}"
                 raise DataError(what, where=f"{path}:{number}", hint="Correct or remove that line") from error
             yield row
@@ -193,13 +194,6 @@ _OTHER_FORMS = (
     (LFS_POINTER.encode(), LFS_WORDS, LFS_HINT),
     (b"[", "one JSON list", "Write one row a line, without the brackets around them and the commas between them"),
 )
-
-
-def _refuse_other_forms(line: bytes, path: Path) -> None:
-    """Raise DataError where the first line shows that a whole file is of another form, and not one row of it wrong."""
-    for begin, what, hint in _OTHER_FORMS:
-        if line.startswith(begin):
-            raise DataError(f"is {what}", where=str(path), hint=hint)
 
 
 def row_lines(path: Path) -> list[str]:
