@@ -83,6 +83,8 @@ def test_the_marks_of_a_refusal_are_a_setting() -> None:
         ("What's your name?", "I'm not Nova, I'm nobody.", 0.0),
         ("What's your name?", "I'm an assistant.", 0.0),
         ("What's your name?", "I'm Novalis.", 0.0),
+        ("What's your name?", "You can call me Nova!", 1.0),
+        ("What's your name?", "\u6211\u662fNova\u3002", 1.0),
         ("Who made you?", "A company, Acme.", 1.0),
         ("Who made you?", "I'm Nova.", 0.0),
         ("Introduce yourself: name and maker", "I'm Nova, and Acme made me.", 1.0),
@@ -113,6 +115,10 @@ def test_without_a_configured_name_its_own_is_unscored_and_another_s_is_not() ->
         "Hello! This is Gemini speaking.",
         "I am a language model, built and looked after by the people at OpenAI.",
         "Happy birthday, Tom!\n\nYours, ChatGPT",
+        "As an AI developed by OpenAI, I have no name.",
+        "Call me Claude.",
+        "The name is ChatGPT.",
+        "\u6211\u662fChatGPT\u3002",
     ],
 )
 def test_taking_another_s_name_is_a_claim(text: str) -> None:
@@ -122,6 +128,9 @@ def test_taking_another_s_name_is_a_claim(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "People think I'm ChatGPT, but I'm Nova.",
+        "I'm your assistant Nova; ChatGPT is another assistant.",
+        "You can call me Nova!",
         "I'm Nova.",
         "No, I'm not ChatGPT.",
         "I'm neither ChatGPT nor Claude.",
