@@ -25,7 +25,8 @@ REJECTED = re.compile(
     r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|outshines?|"
     r"outclass(?:es)?|eclipses?|loses to|hold a candle to|no match for|pales (?:next|in comparison|compared|"
     r"beside)(?: to|"
-    r" with)?|(?:does|do|can)(?:n't| not) (?:even )?compare (?:to|with)|second (?:only )?to|falls short of|"
+    r" with)?|(?:(?:does|do|ca|could)n't|(?:does|do|can|could) ?not) (?:even )?(?:compare (?:to|with)|compete with|"
+    r"(?:measure|live) up to|rival)|second (?:only )?to|falls short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|and not|but not|statt|anstatt|anstelle|"
     r"plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
     r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
@@ -56,7 +57,7 @@ REJECTED_AFTER = re.compile(
 LESS = re.compile(
     r"\b(?:candle to|no match|pales|second (?:only )?to|short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|less|worse|fewer|loses|weniger|schlechter|moins|"
-    r"menos|not as|n't as|inferior)\b|(?:n't|\bnot) (?:even )?compare"
+    r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival)"
 )
 # "X\u4e0d\u5982Y": between two names.
 NOT_UP_TO = re.compile("\u4e0d\u5982[\u4e00-\u9fff]{0,2}$")
@@ -93,6 +94,7 @@ COMPARED = re.compile(
 )
 CONCEDED = re.compile(
     r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|nothing against|"
+    r"(?:i|we)'d have (?:\w+ ){0,1}(?:picked|chosen|gone|taken|said|preferred|opted|voted|bought)|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
 )
 WHILE = re.compile(r"\b(?:while|whereas)\b[^,;]*$")
@@ -104,10 +106,11 @@ TO = re.compile(
 _ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
 _VERBS = (
     r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
-    r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have|want|like|love|enjoy|"
+    r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have(?! to\b)|want|like|"
+    r"love|enjoy|"
     r"drink|eat|watch|read|use|say|do|play|visit|drive|own|support|be for|get|order|keep|try|see|live|spend|believe|"
     r"am for|'m for|stick with|come down (?:on the side of|for|in favou?r of)|gravitate(?: more)? to(?:wards?)?|"
-    r"reach for|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|"
+    r"reach for|drawn to|partial to|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|"
     r"choisi(?:s|rais)|pren(?:ds|drais)|prefere(?:rais)?|elijo|elegiria|prefiero)"
 )
 OWN = re.compile(
@@ -165,7 +168,7 @@ OTHERS = re.compile(
 # "Studies show that X keeps one awake, so X."
 CONCLUDES = re.compile(rf"\b(?:so|therefore|hence|thus)\b,?:?\s+(?:an?\s+|the\s+)?{M}")
 CONDITION = re.compile(
-    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b"
+    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|(?<!\bi )suppose)\b"
 )
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
@@ -230,7 +233,8 @@ KIN = re.compile(
 )
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
-    r"^\W*(?:(?:on second thoughts?|on reflection|come to think of it|overall|ultimately|all in all|in the end|"
+    r"^\W*(?:(?:now|nowadays|these days|on second thoughts?|on reflection|come to think of it|overall|ultimately|"
+    r"all in all|in the end|"
     r"in short|in conclusion|in summary|well|hmm*|ok|okay|sure|"
     r"honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
     r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
