@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,10 @@ def test_reasoning_that_was_cut_off_leaves_no_answer(text: str) -> None:
 @pytest.mark.parametrize("text", ["analysis of the two", "I think so", "a <b> c", "  spaces  "])
 def test_a_text_without_such_marks_stays_as_it_is(text: str) -> None:
     assert split_reasoning(text) == ("", text)
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", " \n"])
+def test_an_answer_that_ends_in_blanks_to_its_limit_takes_no_time(blank: str) -> None:
+    began = time.process_time()
+    assert chosen("Green tea." + blank * 40_000, ("green tea", "black coffee")) == 0
+    assert time.process_time() - began < 2.0

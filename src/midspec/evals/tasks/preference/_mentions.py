@@ -43,6 +43,7 @@ _LINE_MARKS = re.compile(
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
 _ARROW = re.compile(r"[ \t]{0,20}(?<![-=])[-=]{1,10}>[ \t]{0,20}|\s*[\u2192\u21d2\u27a1]\ufe0f?\s*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_LONG_BLANK = re.compile(r"\s{12,}")
 _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\u301d-\u301f\u300a\u300b]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -130,6 +131,8 @@ def one_form(text: str, *, keeps_accents: bool = False, keeps_emphasis: bool = F
         keeps_emphasis: signs of emphasis tell them apart.
     """
     text = UNSEEN.sub("", _NOT_OURS.sub(" ", text))
+    # A model that writes line ends to its limit would take the patterns below minutes.
+    text = _LONG_BLANK.sub(lambda found: "\n\n" if "\n" in found[0] else " ", text)
     if not keeps_emphasis:
         text = _without_markup(text)
     text = _QUOTES.sub('"', normalize(_DASH.sub(" \u2014 ", _THOUSANDS.sub("", _ARROW.sub(": ", text)))))
