@@ -17,8 +17,8 @@ from midspec.evals._types import CachedResponse, Unscored, Value
 from midspec.evals.tasks.preference._choices import chosen
 from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of
 
-READER = 2
-"""The version of how answers are read; 1 looked for the options' names alone. It stands in each record."""
+READER = 3
+"""The version of how answers are read, in each record: 1 looked for the options' names alone, 2 knew fewer signs."""
 
 
 class Reply(Strict):
