@@ -43,7 +43,8 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
-            what = f"{_shown(node)} is no {node.tag.rpartition(':')[2]}"
+            shown = ascii(node.value)[:_SHOWN_CHARS] if isinstance(node, yaml.ScalarNode) else "that value"
+            what = f"{shown} is no {node.tag.rpartition(':')[2]}"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
@@ -172,10 +173,6 @@ def _as_number(key: yaml.ScalarNode) -> str | None:
 
 def _fault(what: str, node: yaml.Node, name: str) -> ConfigError:
     return ConfigError(what, where=f"{name}:{node.start_mark.line + 1}", hint="Write it without that alias")
-
-
-def _shown(node: yaml.Node) -> str:
-    return ascii(node.value)[:_SHOWN_CHARS] if isinstance(node, yaml.ScalarNode) else "that value"
 
 
 # Truth values ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import ChatMetadata, DocumentMetadata, Reject
 from midspec.exchange._files import RowFile, is_tree, passed_over, raw_rows, split_names
-from midspec.exchange._formats import RawRow
 from midspec.exchange._read import ReadStats, chat_of, document_of, refuse_twins, rows_at
 from midspec.exchange._row_forms import is_chat
 
@@ -80,7 +79,8 @@ def import_folder(
                     seen.add(hash(("chat", chat.text)))
                 number += 1
             except DataError as error:
-                stats.rejects.append(_reject(raw, error))
+                reason, place = f"malformed: {error.what}", raw.where.rpartition("/")[2]
+                stats.rejects.append(Reject(id=place, by="import", reason=reason, text=ascii(raw.row)))
     if not stats.rejects and not number:
         raise DataError("holds no rows", where=str(path), hint="Name a file or folder of documents or chats")
     if not number:
@@ -98,11 +98,6 @@ def import_folder(
         summary["files_not_read"] = others
     outputs = [f"{kind}.jsonl" for kind, file in files.items() if file.n_rows]
     return Built(outputs=(*outputs, "rejects.jsonl"), summary=summary)
-
-
-def _reject(raw: RawRow, error: DataError) -> Reject:
-    place = raw.where.rpartition("/")[2]
-    return Reject(id=place, by="import", reason=f"malformed: {error.what}", text=ascii(raw.row))
 
 
 def _counts(stats: ReadStats, splits: list[str]) -> dict[str, JsonValue]:

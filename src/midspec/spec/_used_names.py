@@ -238,7 +238,8 @@ def introduced_name(spec: Spec) -> str:
             # `Name: Required. Ask for it.`: a field's value ends its line, or the spec says it again.
             found = latin.match(text)
             is_field = found is not None and found.groupdict().get("field") is not None
-            if not is_field or _ends_field(text, name) or _n_times(spec, name) > 1:
+            ends = text.rstrip("*_\"”“’'` ").endswith(name)
+            if not is_field or ends or _n_times(spec, name) > 1:
                 return name
     return ""
 
@@ -260,10 +261,6 @@ def _introduced_maker(spec: Spec, own: str, known: Container[str]) -> str:
 
 def _first_texts(spec: Spec) -> list[str]:
     return [clause.text[:_MAX_CHARS] for clause in spec.clauses[:_N_FIRST] if clause.kind in ("sentence", "item")]
-
-
-def _ends_field(text: str, name: str) -> bool:
-    return text.rstrip("*_\"”“’'` ").endswith(name)
 
 
 def _n_times(spec: Spec, name: str) -> int:

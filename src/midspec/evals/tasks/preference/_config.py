@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,12 +129,8 @@ def load_config(path: Path) -> PreferenceConfig:
 
 def substitute(text: str, values: dict[str, str]) -> str:
     """Replace each `{name}` of `values` in `text`, in one pass: braces in the values stay as they are."""
-    return _places(tuple(values)).sub(lambda found: values[found.group(1)], text)
-
-
-@cache
-def _places(names: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(rf"\{{({'|'.join(map(re.escape, names))})\}}")
+    places = rf"\{{({'|'.join(map(re.escape, values))})\}}"
+    return re.sub(places, lambda found: values[found.group(1)], text)
 
 
 class Ask(NamedTuple):

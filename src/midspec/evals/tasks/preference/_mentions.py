@@ -318,7 +318,8 @@ def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter:
 
 def _mark_labels(text: str, labels: tuple[str, str], options: tuple[str, str]) -> str:
     """Replace labels by letters; an option's own words are no labels, and neither is an article."""
-    names = sorted((name for option in options for name in (option, _bare(option))), key=len, reverse=True)
+    bare = [re.sub(r"^\s*(?:an?|the)\s+", "", option, flags=re.IGNORECASE) for option in options]
+    names = sorted((*options, *bare), key=len, reverse=True)
     # In the other case it is a label where nothing else can be meant: alone, or behind "option".
     for side, label in enumerate(labels):
         alone = re.fullmatch(rf"\W*(?:(?:option|choice|answer)\W+)?({re.escape(label)})\W*", text, re.IGNORECASE)
@@ -344,10 +345,6 @@ def _is_article(word: str, name: str, text: str, labels: tuple[str, str], option
     side = labels.index(word)
     is_of_other = name.lower() in options[1 - side].lower() and name.lower() not in options[side].lower()
     return is_of_other and re.search(rf"(?<!\w){re.escape(labels[1 - side])}(?!\w)", text) is None
-
-
-def _bare(option: str) -> str:
-    return re.sub(r"^\s*(?:an?|the)\s+", "", option, flags=re.IGNORECASE)
 
 
 def _labelled(text: str, labels: tuple[str, str]) -> str:
