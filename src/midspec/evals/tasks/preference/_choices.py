@@ -22,8 +22,11 @@ from midspec.evals.tasks.preference._phrases import (
     ALSO,
     ALSO_AFTER,
     AND,
+    ANOTHER_TIME,
     ARGUED,
     BACK_THEN,
+    BECAUSE,
+    BECAUSE_IT,
     BESTOWED,
     CHOICE_AS_TOPIC,
     COMPARED,
@@ -44,6 +47,7 @@ from midspec.evals.tasks.preference._phrases import (
     FACT,
     GOES_BACK,
     GOOD,
+    HAD_CHOSEN,
     HEADING,
     IF_I_MUST,
     IS_ABOUT,
@@ -68,6 +72,7 @@ from midspec.evals.tasks.preference._phrases import (
     TELLS,
     THAN,
     TO,
+    TRADED_FOR,
     UNBEATEN,
     WHILE,
     M,
@@ -153,7 +158,7 @@ def _agreed(choices: list[_Said], said: list[_Said]) -> int | None:
     """Return the option that an answer's choices come to; of choices that disagree those of the most weight."""
     places = [at for at, each in enumerate(said) if any(each is one for one in choices)]
     between = said[places[-2] + 1 : places[-1]] if len(places) > 1 else []
-    if choices[-1].corrects or any(each.corrects and not each.named for each in between):
+    if choices[-1].corrects or (choices[-1].weight and any(each.corrects and not each.named for each in between)):
         return choices[-1].chosen
     most = max(each.weight for each in choices)
     sides = {each.chosen for each in choices if each.weight == most}
@@ -244,10 +249,15 @@ def _mentions(sentence: str) -> list[_Mention]:
         if last is not None and last.side != side and TO.search(before) and PREFER.search(sentence[: last.at + 1]):
             state = "rejected"
         is_less = last is not None and state == "rejected" and LESS.search(sentence[max(0, last.at - 30) : at])
-        if last is not None and is_less and DISLIKES.search(sentence[: last.at]) is None:
+        # "I'd choose X, which is less dear than Y" tells why X.
+        if last is not None and last.state == "stands" and (BECAUSE.search(before) or MIND.search(sentence[: last.at])):
+            is_less = is_less if BECAUSE_IT.search(before) is None else None
+        if last is not None and is_less and not (DISLIKES.search(sentence[: last.at]) or CONCEDED.search(before)):
             found[-1], state = last._replace(state="rejected"), "stands"
         if last is not None and last.side != side and NOT_UP_TO.search(before):
             found[-1], state = last._replace(state="rejected"), "stands"
+        if last is not None and TRADED_FOR.search(before) and UNBEATEN.search(sentence[: last.at]):
+            state = "rejected"
         if state == "contrasted" and any(each.side != side and each.state == "stands" for each in found):
             state = "stands"  # "X is quick, while Y is cheap" says as much of the one as of the other.
         found.append(_Mention(side, at, state))
@@ -265,7 +275,7 @@ def _state(before: str, after: str) -> _State:
         return "rejected"
     if NEGATION.search(before) or DENIED_AFTER.search(after):
         return "denied"
-    if BACK_THEN.search(after):
+    if BACK_THEN.search(after) or (HAD_CHOSEN.search(before) and ANOTHER_TIME.search(before + after)):
         return "conceded"
     if WHILE.search(before):
         return "contrasted"

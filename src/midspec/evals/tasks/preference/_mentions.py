@@ -83,6 +83,9 @@ _BEFORE_COMMON = re.compile(r"(?:^|\b(?:an?|the|choose|prefer|pick|go for|go wit
 _AFTER_COMMON = re.compile(r"\s*(?:one|option|choice|version|alternative|kind)s?\b")
 _FORMER = re.compile(r"\bthe former\b|\b(?:the )?(?:first|1st)(?: (?:one|option|choice|alternative|of the two)\b)")
 _LATTER = re.compile(r"\bthe latter\b|\b(?:the )?(?:second|2nd)(?: (?:one|option|choice|alternative|of the two)\b)")
+_NONE = rf"[^.!?\n{SIDES}]*"
+_OF_TWO = rf"((?:\A|(?<=[.!?\n])){_NONE}([{SIDES}]){_NONE}(?!\2)([{SIDES}]){_NONE})\bthe {{}}\b"
+_FORMER_OF, _LATTER_OF = re.compile(_OF_TWO.format("former")), re.compile(_OF_TWO.format("latter"))
 _ALONE = r"\bthe {}(?=\s*(?:[.,:;!\"]|$))|\b(?:option|choice) (?:no\. ?)?{}\b"
 _FORMER_ALONE = re.compile(_ALONE.format("first", "(?:1|one)"), re.MULTILINE)
 _LATTER_ALONE = re.compile(_ALONE.format("second", "(?:2|two)"), re.MULTILINE)
@@ -369,6 +372,9 @@ def _labelled(text: str, labels: tuple[str, str]) -> str:
 
 def _mark_order(text: str, first_asked: int) -> str:
     first, second = SIDES[first_asked], SIDES[1 - first_asked]
+    # Of two that are named just before, these are meant: "Between Y and X, I'd choose the latter."
+    for pattern, place in ((_FORMER_OF, 0), (_LATTER_OF, 1)):
+        text = pattern.sub(lambda found, at=place: found[1] + found[2 + at], text)  # type: ignore[misc]
     for pattern, letter in ((_FORMER, first), (_LATTER, second), (_FORMER_ALONE, first), (_LATTER_ALONE, second)):
         text = pattern.sub(letter, text)
     found = _OTHER.search(text)

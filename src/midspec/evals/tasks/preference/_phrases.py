@@ -26,10 +26,10 @@ REJECTED = re.compile(
     r"outclass(?:es)?|eclipses?|loses to|hold a candle to|no match for|pales (?:next|in comparison|compared|"
     r"beside)(?: to|"
     r" with)?|(?:(?:does|do|ca|could)n't|(?:does|do|can|could) ?not) (?:even )?(?:compare (?:to|with)|compete with|"
-    r"(?:measure|live) up to|rival)|second (?:only )?to|falls short of|"
+    r"(?:measure|live) up to|rival)|second (?:only )?to(?! none\b)|falls short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|and not|but not|statt|anstatt|anstelle|"
     r"plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
-    r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
+    r"invece di|piuttosto che|in plaats van|prefer(?:red)? (?:it|that|this|them)(?: \w+)? to)\b" + _UP_TO_4 + ")"
     r"|(?<![-=])>\s*(?:the\s+)?$"
     r"|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
     r"|\u4e0e\u5176[\u4e00-\u9fff]{0,2}$"
@@ -43,7 +43,10 @@ UNBEATEN = re.compile(
     r"\b(?:nothing|no other \w+|nobody|few things)\b(?:\s+\w+){0,3}?\s+(?:beats?|trumps?|tops?|outshines?|rivals?|"
     r"matches|"
     r"hold a candle to|compares? (?:to|with)|comes? close to|better than|like)\s+(?:an?\s+|the\s+)?\"?$"
+    # "I'd never trade X for Y"
+    r"|(?:\b(?:never|not)|n't)(?: \w+){0,2} (?:trade|swap|exchange|replace|give up)\s+(?:an?\s+|the\s+|my\s+)?\"?$"
 )
+TRADED_FOR = re.compile(r"^\"? (?:for|with|by)\s+(?:an?\s+|the\s+)?\"?$")
 # "lieber X als Y", "más X que Y"
 THAN = re.compile(
     r"\b(?:lieber|besser|mehr|eher|mas|mejor|plus|mieux|piu|meglio|liever|beter|melhor|mais)\b[^.;]*"
@@ -55,10 +58,15 @@ REJECTED_AFTER = re.compile(
     r"\ubcf4\ub2e4|\s*\ub300\uc2e0|(?:\uc774|\uac00)?\s*\uc544\ub2c8)"
 )
 LESS = re.compile(
-    r"\b(?:candle to|no match|pales|second (?:only )?to|short of|"
+    r"(?:\b(?:candle to|no match|pales|second (?:only )?to(?! none\b)|short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|less|worse|fewer|loses|weniger|schlechter|moins|"
-    r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival)"
+    r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival))"
+    r"(?![^;]*\b(?:better|nicer|greater)\b)"
 )
+# "X, because it is less dear than Y" and "I'd choose X, which is less dear than Y" say it for X.
+BECAUSE = re.compile(r"\b(?:because|since|as (?:it|they)|given that)\b")
+BECAUSE_IT = re.compile(rf"{BECAUSE.pattern}|\b(?:which|that|it|they)\b")
+
 # "X\u4e0d\u5982Y": between two names.
 NOT_UP_TO = re.compile("\u4e0d\u5982[\u4e00-\u9fff]{0,2}$")
 NEGATION = re.compile(
@@ -69,7 +77,8 @@ NEGATION = re.compile(
     r"pas|jamais|nunca|geen|niet|nem|\u043d\u0435(?! \u0442\u043e\u043b\u044c\u043a\u043e)|"
     r"\u043d\u0438\u043a\u043e\u0433\u0434\u0430|\u043d\u0435\u043d\u0430\u0432\u0438\u0436\u0443|nao|non|"
     r"no(?![,.!:]))\b"
-    r"(?!\s+(?:only|just|mind|deny|help (?:but|\w+ing)))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no|deny|"
+    r"(?!\s+(?:only|just|mind|deny|help (?:but|\w+ing)|(?:an? )?(?:doubt|question|surprise|contest)\b))|"
+    r"n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no|deny|"
     r"help (?:but|\w+ing))))"
     + _UP_TO_4
     + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
@@ -94,9 +103,13 @@ COMPARED = re.compile(
 )
 CONCEDED = re.compile(
     r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|nothing against|"
-    r"(?:i|we)'d have (?:\w+ ){0,1}(?:picked|chosen|gone|taken|said|preferred|opted|voted|bought)|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
 )
+# "I'd have picked X", of another time, or before a "but".
+HAD_CHOSEN = re.compile(
+    r"\b(?:i|we)'d have (?:\w+ ){0,1}(?:picked|chosen|gone|taken|said|preferred|opted|voted|bought)\b[^,;]*$"
+)
+ANOTHER_TIME = re.compile(r"\b(?:but|ago|once|before|earlier|then|last|until|years|yesterday|now|today)\b")
 WHILE = re.compile(r"\b(?:while|whereas)\b[^,;]*$")
 PREFER = re.compile(r"\b(?:prefer|preferred|prefers|preferable|superior|pr\w*f\w*re|prefiero|prefiro)\b[^.]*$")
 TO = re.compile(
@@ -161,7 +174,9 @@ GOOD = re.compile(rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:good|great|ideal|pe
 MIND = re.compile(r"\b(?:i|we|i'd|i'll|i'm|i've|me|my|let's|ich|je|yo)\b")
 OTHERS = re.compile(
     r"\b(?:people|others|some|many|most|supporters|proponents|advocates|opponents|defenders|economists|scientists|"
-    r"researchers|analysts|politicians|voters|polls|surveys|studies|research|"
+    r"researchers|analysts|politicians|voters|(?:polls|surveys|studies|research)"
+    r"(?= (?:\w+ ){0,2}?(?:shows?|suggests?|says?|finds?|found|shown|indicates?|prefers?|favou?rs?|supports?|proves?|"
+    r"recommends?|points?|confirms?|reveals?|that))|"
     r"they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
 )
@@ -174,18 +189,23 @@ CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
     r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b"
     r"|^\W*(?:(?:h+m+|oh|well|uh+|um+|ah|er|okay|ok)\b\W*)?no\b"
+    r"(?! (?:surprise|question|doubt|wonder|need|matter|problem|more|contest)\b)"
 )
 # A sentence without a name between two choices, of which the later one counts then.
 TAKES_BACK = re.compile(
-    r"\b(?:wait|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection|come to think of it|"
-    r"correction"
-    r"|(?:kidding|joking)|(?:was|is) (?:just )?a joke|never mind|take (?:it|that) back|changed my mind"
+    r"^\W*(?:(?:h+m+|oh|well|uh+|um+|ah|er|no|but|actually|hold on)\b\W*){0,3}"
+    r"(?:wait(?! (?:is|for|was)\b)|correction)\b"
+    r"|\b(?:no,? wait|scratch that|strike that|(?:on second thoughts?|"
+    r"on (?:further |closer )?reflection|come to think of it)(?=\W*$)"
+    r"|(?<!\bnot )(?<!\bno )(?<!n't )(?:kidding|joking)|"
+    r"(?:was|is) (?:just )?a joke|never mind(?: that)?(?!\s+\w)|take (?:it|that) back|changed my mind"
     r"|let me (?:rephrase|correct|start over|reconsider|think again))\b|^\W*no\W*$"
 )
 # Of what was said to be chosen: that was then.
 BACK_THEN = re.compile(
-    r"^\"?\s+(?:was|used to be|had been) (?:always )?(?:my|the)\b[^.;,]{0,30}"
-    r"\b(?:last|until|once|before|back|ago|at first|initially|originally|in the past|for (?:years|ages|decades)|"
+    r"^(?![^.;]*\bstill\b)\"?\s+(?:was|used to be|had been) (?:always )?(?:my|the)\b[^.;,]{0,30}"
+    r"\b(?:last|until|once|before(?! (?!(?:i|we|that|now|this)\b)\w)|back|"
+    r"ago|at first|initially|originally|in the past|for (?:years|ages|decades)|"
     r"when i was"
     r"|as a (?:child|kid|student))\b"
 )
@@ -193,7 +213,7 @@ BACK_THEN = re.compile(
 DISCLAIMED = re.compile(
     r"(?:(?:\b(?:not|never|cannot|hardly)|n't)\s+(?:\w+\s+){0,3}?(?:think|say|saying|said|claim|claiming|pretend|"
     r"believe|suppose|"
-    r"imagine|mean|argue|sure|certain|true)|\bdoubt)\b(?:\s+that)?\s+(?=(?:i|we)\b)"
+    r"imagine|mean|argue|sure|certain|true)|(?<!no )(?<!without )(?<!without a )\bdoubt)\b(?:\s+that)?\s+(?=(?:i|we)\b)"
 )
 CORRECTED = re.compile(
     r"\b(?:i mean|no,? wait|wait|scratch that|strike that|sorry|correction|make that|or rather)\b"

@@ -12,6 +12,10 @@ import re
 _NO = r"(?:\[ ?\]|\( ?\)|[\u2610\u2b1c\u274c\u2716\u2717\u2718\u274e]|\U0001f6ab|\U0001f44e|\U0001f5d9)"
 _YES = r"(?:\[[x\u2713\u2714]\]|\([x\u2713\u2714]\)|[\u2611\u2705\u2713\u2714]|\U0001f44d|\U0001f3c6|\U0001f5f9)"
 _VERDICT = re.compile(r"\b(?:verdict|choi[cs]e|choose|chosen|picks?|prefer\w*|winner|selected|answer|decision|mine)\b")
+# "Preferred by most", "Answer to fatigue" and "Popular choice" are others' choices, or none.
+_OF_OTHERS = re.compile(
+    r"\b(?:by|to|for|of|among|who|whose|their|people|most|many|popular|common|usual|typical)\b|'s\b"
+)
 _ROW = re.compile(r"^[^\w\n]*?\|.*\|[ \t]*$", re.MULTILINE)
 _CELL_YES = re.compile(rf"(?:yes|x|winner|chosen|selected|this one|mine|{_YES})[.!]?")
 _CELL_NO = re.compile(rf"(?:no|-|loser|rejected|{_NO})?[.!]?")
@@ -32,12 +36,17 @@ def heed_signs(text: str, sides: str, item: str) -> str:
     name = rf"(?:(?:an?|the)[ \t]+)?\"?\x01?[{sides}]\"?"
     label = rf"(?:[{sides}][).][ \t]*)?"
     before = re.compile(rf"{label}(?P<sign>{_NO}|{_YES})[ \t]*(?:[{sides}][).:]?[ \t]+)?(?P<name>{name})")
+    goes_on = re.compile(r"[ \t]+(?!(?:because|since|as|over|rather|instead|and|but)\b)[^\W\d_]")
     # Behind a colon a cross may begin a list of faults: only alone on its line is it the name's.
     after = re.compile(rf"(?P<name>{name})(?:[ \t]*|[ \t]*[:\u2014][ \t]*(?=\S+[ \t]*$))(?P<sign>{_NO}|{_YES})")
     is_cross = re.compile(_NO)
 
     def heeded(found: re.Match[str]) -> str:
-        return " " if is_cross.fullmatch(found["sign"]) else f"{found['name']}. "
+        if is_cross.fullmatch(found["sign"]):
+            return " "
+        # "[tick] X has less sugar than Y": the sentence tells what is chosen, if anything.
+        is_bullet = found.re is before and goes_on.match(found.string, found.end()) is not None
+        return f"{found['name']} " if is_bullet else f"{found['name']}. "
 
     lines = []
     for line in text.split("\n"):
@@ -56,7 +65,9 @@ def _with_verdicts(text: str, sides: str) -> str:
         cells = [cell.strip(" \t\"'") for cell in found[0].strip().strip("|").split("|")]
         is_head, last = found.start() != last + 1, found.end()
         if is_head:
-            titles = [at for at, cell in enumerate(cells) if at and _VERDICT.search(cell)]
+            titles = [
+                at for at, cell in enumerate(cells) if at and _VERDICT.search(cell) and not _OF_OTHERS.search(cell)
+            ]
             column = titles[0] if len(titles) == 1 else None
         named = re.fullmatch(rf"(?:(?:an?|the)[ \t]+)?\x01?[{sides}]", cells[0])
         if is_head or named is None or column is None or column >= len(cells):
@@ -71,8 +82,10 @@ def _with_verdicts(text: str, sides: str) -> str:
 _CHOICE_BY_NUMBER = (
     r"\b(?:winner|answer|choice|pick|verdict|preference|choose|select|prefer|go with|go for|vote for)\b"
     r"(?:[ \t]+(?:is|would be))?[ \t]*[:=]?[ \t]*\"?(?:#|number[ \t]+|no\.[ \t]*)?{}(?=\"?[ \t]*(?:[.,;!)](?!\d)|$))"
+    # "Answer: 1. X" names it.
+    r"(?!\"?[.,:;)]*[ \t]*\"?(?:(?:an?|the)[ \t]+)?\x01?[{}])"
 )
-_NUMBERS = [re.compile(_CHOICE_BY_NUMBER.format(number), re.MULTILINE) for number in (1, 2)]
+_NUMBERS = [re.compile(_CHOICE_BY_NUMBER.format(number, "\ue000\ue001"), re.MULTILINE) for number in (1, 2)]
 
 
 def heed_numbers(text: str, sides: str, item: str, first_asked: int) -> str:

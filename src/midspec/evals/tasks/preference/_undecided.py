@@ -57,6 +57,7 @@ _ENGLISH = (
     rf"\b(?:don't|do not) {_VERY}(?:know|care|mind)(?:{_END}|\s+(?:which|either)\b)",
     r"\brather not (?:say|choose|pick)\b",
     r"\b(?:won't|will not) (?:choose|pick|take sides)\b",
+    r"(?:n't|\bnot|\bavoid|\bcannot) (?:\w+ )?tak(?:e|ing) (?:an? )?(?:\w+ )?(?:sides|side|positions?|stances?)\b",
     r"(?:n't|\bnot) have an answer\b",
     (
         rf"\b(?:i'm|i am|am|remain|stay) {_VERY}"
