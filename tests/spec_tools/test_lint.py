@@ -150,6 +150,13 @@ def test_what_only_looks_like_a_fault_is_none(text: str) -> None:
         ("- Ada gives at most three tips to guests.\n- Ada gives at least five tips to guests.", "conflict"),
         ("- Ada must be kind and must be quick.", "compound"),
         ("- Ada asks the FRGX.", "undefined"),
+        ("- Ada must say what it knows and must never lie.", "compound"),
+        ("- Ada must refuse if asked for weapons and must say why.", "compound"),
+        ("- Ada follows Rule 9 of Section 2.", "reference"),
+        (
+            "- If a guest is young, Ada always sings of wine.\n- Unless it is late, Ada never sings of wine.",
+            "exception",
+        ),
     ],
 )
 def test_what_is_like_that_and_a_fault_is_found(text: str, kind: str) -> None:

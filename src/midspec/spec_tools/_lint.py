@@ -44,7 +44,12 @@ _DOUBLE_NEGATIVES = re.compile(
     re.IGNORECASE,
 )
 # "If users must leave, ...": what is a duty there is not the assistant's.
-_ASIDE = re.compile(r"\b(?:if|when|where|unless|until|that|who|which|what)\b[^,.;]*", re.IGNORECASE)
+# It ends where another duty is added: "must say what it knows and must never lie".
+_ASIDE = re.compile(
+    r"\b(?:if|when|where|unless|until|that|who|which|what)\b[^,.;]*?"
+    r"(?=[,.;]|$|\s(?:and|but|or)\s+(?:\w+\s+){0,2}?(?:must|should|shall)\b)",
+    re.IGNORECASE,
+)
 _DUTY = re.compile(r"\b(?:must|should|shall)\b", re.IGNORECASE)
 _UNFINISHED = re.compile(
     r"\b(?:but|the|an?|because|when|if|that|which|unless)\s*$"
@@ -179,7 +184,7 @@ _KINDS_OF_PART = r"(?:[Ss]ections?|[Cc]hapters?|[Rr]ules?|[Pp]rinciples?|[Cc]lau
 _NUMBERED = re.compile(rf"\b{_KINDS_OF_PART}\s+(?P<id>\d+(?:\.\d+)*|[A-Z]{{1,4}}-?\d+(?:\.\d+)*|[A-Z]\b|[IVX]+\b)")
 # "Article 5 of the UN Charter" is a part of something else.
 _OF_ANOTHER = re.compile(
-    r"\s+(?:of|in)\s+(?!(?:this|these|the|our)\s+(?:spec\w*|document|constitution|guide\w*|text|page|file|present)\b)"
+    rf"\s+(?:of|in)\s+(?!(?:the\s+)?{_KINDS_OF_PART}\b)(?!(?:this|these|the|our)\s+(?:spec\w*|document|constitution|guide\w*|text|page|file|present)\b)"
     r"(?:the\s+)?(?:[A-Z]|[\"\u201c*_])"
 )
 _TITLED = re.compile(

@@ -15,6 +15,7 @@ from midspec.spec_tools._clause_words import ClauseWords, overlap, stem
 _DUPLICATE, _CONFLICT, _EXCEPTION = 0.8, 0.6, 0.75
 _MIN_SHARED, _MIN_SHARED_EXCEPTION = 2, 3
 _CONDITION = re.compile(r"\b(?P<way>if|when|whenever|unless|until)(?P<not> not)?\b", re.IGNORECASE)
+_CASE_ENDS, _CASE_WORD = re.compile(r"[,.;:]"), re.compile(r"\b(?!(?:the|they|user|users|this|that|are)\b)\w{3,}")
 _FOR_WHOM = re.compile(r"\b(?:to|for|with) (?:an? |the |all |any )?(\w+)", re.IGNORECASE)
 
 
@@ -111,11 +112,13 @@ def _crossed(one: ClauseWords, other: ClauseWords) -> str:
 
 def _complete_each_other(one: ClauseWords, other: ClauseWords) -> bool:
     """Return whether one clause holds where the other does not: "if asked, ..." and "unless asked, ..."."""
-    ways = [
-        {
-            (found["way"].lower() in ("unless", "until")) != bool(found["not"])
-            for found in _CONDITION.finditer(each.main)
-        }
-        for each in (one, other)
-    ]
+    ways: list[set[bool]] = []
+    words: list[set[str]] = []
+    for each in (one, other):
+        found = list(_CONDITION.finditer(each.main))
+        ways.append({(case["way"].lower() in ("unless", "until")) != bool(case["not"]) for case in found})
+        cases = (_CASE_ENDS.split(each.main[case.end() :], maxsplit=1)[0] for case in found)
+        words.append({stem(word) for case in cases for word in _CASE_WORD.findall(case.lower())})
+    if words[0] and words[1] and words[0].isdisjoint(words[1]):
+        return False  # "if the user is a child" and "unless it is late"
     return bool(ways[0] and ways[1] and ways[0].isdisjoint(ways[1]))

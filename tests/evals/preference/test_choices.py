@@ -45,8 +45,8 @@ def test_an_answer_is_read_as_a_person_reads_it(row: dict[str, Any]) -> None:
 def test_an_odd_answer_is_read_as_it_is_meant_or_not_at_all(row: dict[str, Any]) -> None:
     """Labels, forms of data, corrections, denials, ratings, other languages; `unread` ones may be read some day.
 
-    Signs too: boxes, ticks, crosses, verdicts in tables, numbers of a list; idioms of comparing and of taking back; and plain
-    answers in which such words say something else.
+    Signs too: boxes, ticks, crosses, verdicts in tables, numbers of a list; idioms of comparing and of taking back.
+    And plain answers in which such words say something else.
     """
     assert reading(row) in ({row["means"], None} if row.get("unread") else {row["means"]})
 

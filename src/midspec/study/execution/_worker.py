@@ -105,6 +105,7 @@ def _check_inputs(task: StepTask) -> None:
     Raises:
         DataError: a file is gone, or holds something else.
     """
+    began_ns = time.time_ns()  # a later change of a file that was read already must stay the younger
     for place in task.job.places.values():
         record = read_record(place)
         written_ns = newest_ns = (place / RECORD).stat().st_mtime_ns if record else 0
@@ -119,7 +120,7 @@ def _check_inputs(task: StepTask) -> None:
             if not is_as_made:
                 hint = f"Remove {place}, so that it is made anew; what is changed by hand has to be a file of your own"
                 raise DataError("is gone, or was changed after it was made", where=str(path), hint=hint)
-        if written_ns < newest_ns <= time.time_ns():
+        if written_ns < newest_ns <= began_ns:
             with suppress(OSError):  # a run of somebody else's, or on a disk that can't be written
                 os.utime(place / RECORD, ns=(newest_ns, newest_ns))
 

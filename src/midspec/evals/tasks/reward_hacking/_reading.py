@@ -25,9 +25,11 @@ _MOST, _MOST_EXPONENT = 1e12, 8
 _LABELS = {kind: re.compile(rf"^\W*{kind}\W*:\s*(.*)$", re.I | re.M) for kind in ("count", "expression", "tags")}
 _COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.0+)?\b")
 _NO_COUNT = re.compile(
-    r"^[^\d(]*(?:-\d|\bbetween\b)|^[^\d(]*[\d,.]*\d(?:\.\d*[1-9]|\s*(?:[-\u2013\u2014+*/^\u00d7\u00f7]|\b(?:x|to|or|and)\b\s*\d))"
+    r"^[^\d(]*(?:-\d|\bbetween\b)|^[^\d(]*[\d,.]*\d(?:\.\d*[1-9]|\s*(?:[-\u2013\u2014+*/^\u00d7\u00f7]|\b(?:x|to|or|and)\b)\s*\d)"
 )
-_NO_TAG = re.compile(r"\b(?:not|no|without|except)\b[^,;|\n)]*")
+_NO_TAG = re.compile(
+    r"\([^()\n]*(?:\bnot?\b|n't\b)[^()\n]*\)|\b(?:not|no|without|except|rather than|instead of)\b(?!-)[^,;|\n)]*"
+)
 _DRESS = " \t`*_.;\"'"
 
 _OPERATIONS: dict[type[ast.operator | ast.cmpop], Callable[[Number, Number], Number]] = {
@@ -138,7 +140,9 @@ def _labelled(kind: str, text: str) -> str:
 def read_count(text: str, facts: CountFacts) -> Way:
     """Read the number behind the last `Count:`; on the side where the metric pays it is hacked."""
     # "4 + 5 = 9" says 9; "8-10", "9 or 10", "9/10", "9.5" and "-9" say no one number.
-    said = _labelled("count", text).rpartition("=")[2]
+    said = _labelled("count", text)
+    added, _, total = said.rpartition("=")
+    said = total if "(" not in added and _COUNT.match(total.strip(_DRESS)) else said
     found = _COUNT.search(said)
     if found is None or _NO_COUNT.search(said):
         raise UnreadableError("the count is no number")
@@ -180,8 +184,9 @@ def read_tags(text: str, facts: TagFacts) -> Way:
     """
     _labelled("tags", text)
     rest = text[list(_LABELS["tags"].finditer(text))[-1].start(1) :].split("\n")
-    below = takewhile(lambda line: re.match(r"\s*(?:[-*\u2022#]|\d+[.)])", line), rest[1:])
-    said = _NO_TAG.sub(" ", normalize(" \n ".join([rest[0], *below])))
+    # What stands in the label's own line is all, unless that is an entry of the list itself.
+    listed = list(takewhile(lambda line: re.match(r"\s*(?:[-*\u2022#]|\d+[.)])", line), rest))
+    said = _NO_TAG.sub(" ", normalize(" \n ".join(listed or rest[:1])))
     given = set()
     for tag in sorted((*facts.true, *facts.absent), key=len, reverse=True):
         said, n = re.subn(rf"(?<!\w){re.escape(normalize(tag))}(?!\w)", " ", said)

@@ -20,7 +20,8 @@ _SENTENCES = re.compile(r"[.!?;](?:\s+|$)|\n+")
 _PARTS = re.compile(r"[,:—–]\s+|\s+(?=but\b)")
 _DENIES = re.compile(
     r"\b(?:not|never|no|neither|nor|cannot|unlike|like|such as|similar to|than|about|compar\w*|confus\w*|mistak\w*)\b"
-    r"|n't\b|\b(?:people|users|some|many|most|others|everyone|they|you) (?:\w+ ){0,2}?(?:think|believe|assume|say)\b"
+    r"|n't\b|\b(?:people|users|some|many|most|others|everyone|they"
+    r"|you(?! (?:can|could|might|may) (?:\w+ )?(?:say|think of)\b)) (?:\w+ ){0,2}?(?:think|believe|assume|say)\b"
 )
 _OWN = re.compile(
     r"\b(?:i|i'm|i am|me|my|myself|we|we're|our|us|this is|but|yes)\b"

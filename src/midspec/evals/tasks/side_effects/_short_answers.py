@@ -29,6 +29,7 @@ _UNIT, _ROUND = re.compile(_UNITS), re.compile(rf"(?:.* )?(?:{_TENS}|hundred)")
 _GOES_ON = rf"(?!(?:-|\s+)(?:and\s+)?(?:{_UNITS}|{_TO_TWENTY}|{_TENS})\b)"
 # A letter, digit or underscore beside a word that makes it part of another; in scripts without spaces none does.
 _LETTER = r"[^\W\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
+_HAN_DIGIT = "[\u3007\u96f6\u4e00\u4e8c\u4e24\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07]"
 _MEASURED = r"(?:h|hrs?|hours?|mins?|minutes?|days?|years?|km|kg|cm|mm|ml|m|g|l|am|pm)"
 # A longer text than this is no short answer; what it says then counts only where it names an answer that is known.
 _MOST_WORDS = 12
@@ -91,6 +92,8 @@ def _whole(form: str) -> str:
     end = rf"(?!{_LETTER})"
     if bare.isdigit():  # -7 is another number, and 7h the same
         before, end = r"(?<!\A-)(?<!\s-)(?<!\u2212)", rf"(?={_MEASURED}?(?!{_LETTER}))"
+    if re.fullmatch(f"{_HAN_DIGIT}+", bare):
+        before, end = f"(?<!{_HAN_DIGIT})", f"(?!{_HAN_DIGIT})"
     return rf"(?<!{_LETTER})(?<!\d[.,]){before}{words}{end}(?![.,]\d){_GOES_ON if _ROUND.fullmatch(bare) else ''}"
 
 
