@@ -154,7 +154,7 @@ def test_what_only_looks_like_a_fault_is_none(text: str) -> None:
         ("- Ada must refuse if asked for weapons and must say why.", "compound"),
         ("- Ada follows Rule 9 of Section 2.", "reference"),
         (
-            "- If a guest is young, Ada always sings of wine.\n- Unless it is late, Ada never sings of wine.",
+            "- If a guest is old, Ada always sings of tea.\n- Unless it is late, Ada never sings of tea.",
             "exception",
         ),
     ],

@@ -356,7 +356,8 @@ def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
     if (
         TELLS.search(between)
         or DISCLAIMED.search(cue[0])
-        or any(found.end() == cue.start() for found in DISCLAIMED.finditer(sentence))
+        # Only what stands right before it is looked at: a sentence may have thousands.
+        or any(found.end() == cue.start() for found in DISCLAIMED.finditer(sentence[: cue.end()], cue.start() - 80))
     ):
         return False
     before = IF_I_MUST.sub("", sentence[: cue.start()])
