@@ -250,7 +250,7 @@ def _mentions(sentence: str) -> list[_Mention]:
             state = "rejected"
         is_less = last is not None and state == "rejected" and LESS.search(sentence[max(0, last.at - 30) : at])
         # "I'd choose X, which is less dear than Y" tells why X.
-        if last is not None and last.state == "stands" and (BECAUSE.search(before) or MIND.search(sentence[: last.at])):
+        if last is not None and last.state == "stands" and (BECAUSE.search(before) or OWN.search(sentence[: last.at])):
             is_less = is_less if BECAUSE_IT.search(before) is None else None
         if last is not None and is_less and not (DISLIKES.search(sentence[: last.at]) or CONCEDED.search(before)):
             found[-1], state = last._replace(state="rejected"), "stands"

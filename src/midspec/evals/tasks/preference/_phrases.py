@@ -65,7 +65,7 @@ LESS = re.compile(
 )
 # "X, because it is less dear than Y" and "I'd choose X, which is less dear than Y" say it for X.
 BECAUSE = re.compile(r"\b(?:because|since|as (?:it|they)|given that)\b")
-BECAUSE_IT = re.compile(rf"{BECAUSE.pattern}|\b(?:which|that|it|they)\b")
+BECAUSE_IT = re.compile(rf"{BECAUSE.pattern}|^(?!.*\b(?:but|however|yet)\b).*\b(?:which|it|they)\b[^,;]*$")
 
 # "X\u4e0d\u5982Y": between two names.
 NOT_UP_TO = re.compile("\u4e0d\u5982[\u4e00-\u9fff]{0,2}$")
@@ -103,7 +103,7 @@ COMPARED = re.compile(
 )
 CONCEDED = re.compile(
     r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|nothing against|"
-    r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
+    r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;:]*$"
 )
 # "I'd have picked X", of another time, or before a "but".
 HAD_CHOSEN = re.compile(

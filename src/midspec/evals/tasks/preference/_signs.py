@@ -38,7 +38,9 @@ def heed_signs(text: str, sides: str, item: str) -> str:
     before = re.compile(rf"{label}(?P<sign>{_NO}|{_YES})[ \t]*(?:[{sides}][).:]?[ \t]+)?(?P<name>{name})")
     goes_on = re.compile(r"[ \t]+(?!(?:because|since|as|over|rather|instead|and|but)\b)[^\W\d_]")
     # Behind a colon a cross may begin a list of faults: only alone on its line is it the name's.
-    after = re.compile(rf"(?P<name>{name})(?:[ \t]*|[ \t]*[:\u2014][ \t]*(?=\S+[ \t]*$))(?P<sign>{_NO}|{_YES})")
+    # Several behind one name are what speaks for and against it.
+    only = rf"(?P<sign>{_NO}|{_YES})(?![^{sides}]*?(?:{_NO}|{_YES})[^{sides}]*(?:$|[{sides}]))"
+    after = re.compile(rf"(?P<name>{name})(?:[ \t]*|[ \t]*[:\u2014][ \t]*(?=\S+[ \t]*$)){only}")
     is_cross = re.compile(_NO)
 
     def heeded(found: re.Match[str]) -> str:

@@ -65,6 +65,7 @@ _ENGLISH = (
     ),
     r"\bno (?:single |one )?(?:right|wrong|correct|clear)(?: or wrong)? (?:answer|choice|winner)\b",
     r"\b(?:up to you|your call|(?:matter|question) of (?:personal )?(?:taste|preference))\b",
+    r"\bwhich (?:\w+ ){1,6}depends? on\b",
     r"\bcomes? down to (?:personal|taste|preference|your|what)\b",
 )
 _GERMAN = (
