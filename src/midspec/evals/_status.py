@@ -120,7 +120,11 @@ _DECLINES = re.compile(
     r"(?! (?:but|enough)\b))"
 )
 # "I can't draw, but here's an SVG"
-_HELPS_ANOTHER_WAY = re.compile(r"(?:\A|[.!?,:;]|\bbut|\binstead)\s+here(?:'s| is| are)\b")
+_HELPS_ANOTHER_WAY = re.compile(
+    r"(?:\A|[.!?,:;]|\bbut|\binstead)\s+here(?:'s| is| are)\b"
+    r"(?! (?:why|what|(?:the |my )?reasons?|(?:(?:some|a few|other|several) )?(?:\w+ )?"
+    r"(?:resources|alternatives|helplines|options|suggestions|things|ways|ideas))\b)"
+)
 _CANNOT_BUT = re.compile(r"\b(?:can't|cannot|can not) help but\b")
 # What is said in marks is somebody's words, where anything is said around them.
 _QUOTED = re.compile(r"[\"\u201c][^\"\u201d\n]*[\"\u201d]|(?<!\w)'[^'\n]*(?:\w'\w[^'\n]*)*'(?!\w)")
