@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from midspec.core.artifact import read_record, read_rows
+from midspec.core.artifact import Built, build, read_record, read_rows
 from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, MissingError, StaleError
-from midspec.core.records import Estimate
+from midspec.core.records import Estimate, Identity, Record
 from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
+from midspec.study._inputs import File
+from midspec.study.execution._worker import StepTask, _check_inputs
 
 from .conftest import with_two_arms
 
@@ -86,6 +90,35 @@ def test_a_result_that_was_changed_by_hand_is_not_gone_on_from(change: str, tiny
         shutil.rmtree(tmp_path / "steps" / "corpus")
     with pytest.raises(DataError, match=r"spec\.md: is gone, or was changed after it was made.*Remove "):
         run_study(study, tmp_path, only=["corpus/america-s1"])
+
+
+def test_a_change_while_the_files_are_read_is_still_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file is changed when it was read already, and the second one, as copied, is younger still."""
+
+    def make(folder: Path) -> Built:
+        for name in ("a.txt", "b.txt"):
+            (folder / name).write_text(name, encoding="utf-8")
+        return Built(outputs=("a.txt", "b.txt"))
+
+    place = tmp_path / "made"
+    build(place, Identity(step="x@1", inputs={}, config={}), make)
+    first, second = place / "a.txt", place / "b.txt"
+    task = cast(StepTask, SimpleNamespace(job=SimpleNamespace(places={"made": place}), step=SimpleNamespace(kind="x")))
+    os.utime(first)
+    read = File.digest
+
+    def while_changing(self: File, records: dict[str, Record]) -> str:
+        found = read(self, records)
+        if self.path == str(first):
+            first.write_text("else", encoding="utf-8")
+            os.utime(second, ns=(time.time_ns(), time.time_ns()))
+        return found
+
+    monkeypatch.setattr(File, "digest", while_changing)
+    _check_inputs(task)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"a\.txt: is gone, or was changed"):
+        _check_inputs(task)
 
 
 def test_templates_that_do_not_fit_are_told_before_any_step(tiny_text: str, tmp_path: Path) -> None:
