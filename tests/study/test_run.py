@@ -20,7 +20,8 @@ from midspec.core.errors import ConfigError, DataError, FolderError, MidspecErro
 from midspec.core.records import Estimate, Identity, Record
 from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
 from midspec.study._inputs import File
-from midspec.study.execution._worker import StepTask, _check_inputs
+from midspec.study.execution._executor import StepTask
+from midspec.study.execution._worker import _check_inputs
 
 from .conftest import with_two_arms
 
