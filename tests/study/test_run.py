@@ -105,7 +105,9 @@ def test_a_change_while_the_files_are_read_is_still_found(tmp_path: Path, monkey
     build(place, Identity(step="x@1", inputs={}, config={}), make)
     first, second = place / "a.txt", place / "b.txt"
     task = cast(StepTask, SimpleNamespace(job=SimpleNamespace(places={"made": place}), step=SimpleNamespace(kind="x")))
-    os.utime(first)
+    now_ns = time.time_ns()
+    for path, age_s in ((place / "record.json", 20), (second, 15), (first, 10)):
+        os.utime(path, ns=(now_ns - age_s * 10**9,) * 2)
     read = File.digest
 
     def while_changing(self: File, records: dict[str, Record]) -> str:
