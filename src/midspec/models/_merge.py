@@ -176,6 +176,7 @@ def export_adapter(
     copy_vocabularies(start.tokenizer, folder, checkpoint.model)
     add_older_keys(start.tokenizer, folder)
     rank, notes = _rank(start.model), _adapter_notes(settings, changes_base=base_apart(checkpoint) is not None)
+    notes += _wrapper_notes(start.model)
     start = start._replace(model=None)
     again = load_model(Checkpoint(model=opens_at, adapter=str(folder)), dtype=torch.float32).eval()
     saved = compare_logits(probe_logits(again, start.probes), start.trained, start.base)
@@ -356,6 +357,16 @@ def _adapter_notes(settings: dict[str, Any], *, changes_base: bool) -> tuple[str
     if unread:
         notes.append(f"vLLM does not read {', '.join(unread)}, and answers otherwise: export it as merged for that.")
     return tuple(notes)
+
+
+def _wrapper_notes(model: PeftModel) -> tuple[str, ...]:
+    """Say where the base's own class holds the language model under another name than the one that was trained."""
+    base = model.get_base_model()
+    whole = (getattr(open_config(base.name_or_path), "architectures", None) or [""])[0]
+    if not whole.endswith("ForConditionalGeneration") or whole == type(base).__name__:
+        return ()
+    told = f"vLLM opens the whole base ({whole}), finds no layer of the adapter's names in it"
+    return (f"{told}, and answers as the base: export it as merged for that.",)
 
 
 def _exported(

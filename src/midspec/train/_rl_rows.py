@@ -123,7 +123,7 @@ def _parse_line(line: bytes, where: str) -> dict[str, JsonValue]:
         raise DataError("not JSON", where=where, hint=_FIX) from error
     if not isinstance(row, dict):
         raise DataError("not an object with keys", where=where, hint=_FIX)
-    if row.get("tools"):
+    if row.get("tools") or row.get("tool_defs"):
         raise DataError("tools, which pairs and prompts are not read with", where=where, hint=_FIX)
     return row
 
