@@ -125,6 +125,11 @@ def test_a_null_that_may_be_an_argument_is_one(tmp_path: Path, change: str) -> N
     assert chat.messages[1].tool_calls == (CALL,)
 
 
+@pytest.mark.parametrize("role", ["ipython", "observation", "tool_response", "function"])
+def test_what_a_tool_answers_is_a_tools_turn_under_the_names_of_templates(role: str) -> None:
+    assert parse_message({"role": role, "content": "12"}, "messages[2]")[0].role == "tool"
+
+
 def test_answers_that_say_nothing_are_told(tmp_path: Path) -> None:
     def told(*turns: dict[str, Any]) -> bool:
         template = ChatTemplate(word_tokenizer())

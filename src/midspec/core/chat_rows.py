@@ -28,6 +28,9 @@ ROLES: Mapping[str, Role] = {
     "model": "assistant",
     "tool": "tool",
     "function": "tool",
+    "ipython": "tool",
+    "observation": "tool",
+    "tool_response": "tool",
 }
 CHAT_KEYS = ("messages", "conversations", "conversation")
 

@@ -18,6 +18,7 @@ from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Message
 
 _FIX = "Fix or remove that line"
+_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "tool_choice")  # of a template or a request
 
 
 class Pair(NamedTuple):
@@ -54,14 +55,15 @@ def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> li
     """
     if row.get("chat_template_kwargs"):
         raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
-    unread = []
+    unread: list[str] = []
     documents = row.get("documents")
     if isinstance(documents, list) and any(isinstance(one, dict) and _has_text(one) for one in documents):
         raise BadRowError("has `documents` beside its messages, which are not put into the prompt: write them into it")
-    text = row.get("system_prompt")
     own = messages[0].content.strip() if messages and messages[0].role == "system" else None
-    if isinstance(text, str) and text.strip() and text.strip() != own:
-        raise BadRowError("has `system_prompt` beside its messages, which is not read: name it `system`")
+    for name in ("system_prompt", "system_message"):
+        if isinstance(text := row.get(name), str) and text.strip() and text.strip() != own:
+            raise BadRowError(f"has `{name}` beside its messages, which is not read: name it `system`")
+    unread += [name for name in _SWITCHES if row.get(name) is not None]
     if isinstance(documents, list | dict) and documents:
         unread.append("documents")
     if isinstance(weight := row.get("weight"), int | float) and weight != 1:
