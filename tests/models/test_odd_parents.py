@@ -219,3 +219,11 @@ def test_what_lies_elsewhere_is_named_in_the_hint(saved: Saved, tmp_path: Path) 
     (folder / "chat_template.jinja").rename(folder / "chat_template.json")
     with pytest.raises(CheckpointError, match=r"no chat template. Save the text in its chat_template.json"):
         ChatTemplate(load_tokenizer(str(folder))).render([Message(role="user", content="Hello")])
+
+
+def test_a_kind_that_is_no_model_of_text_is_refused_by_its_name(saved: Saved) -> None:
+    folder = saved("llama")
+    change(folder / "config.json", model_type="llava", architectures=None)
+    error = refusal(folder)
+    assert "a Llava is no model of text alone" in error.what
+    assert "language model" in str(error.hint)

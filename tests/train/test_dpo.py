@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.train.reference_loop import Moments, rate_at, step
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.artifact import read_rows
 from midspec.core.errors import CheckpointError
 from midspec.core.records import Message
-from midspec.models import find_checkpoint, open_checkpoint
+from midspec.models import find_checkpoint, open_checkpoint, quiet
 from midspec.train import DpoRecipe, Progress, TrainJob, preflight, train
 from midspec.train import _checkpoint as checkpoint
 from midspec.train._checkpoint import open_start, open_tokenizer
@@ -247,3 +249,30 @@ def test_dropout_is_off_where_a_layer_has_it_without_a_module_too(
     first = made(make_dpo("full", parent=str(parent)), tmp_path / "out")[0]
     assert first.margin == pytest.approx(0, abs=1e-4), "before the first update the model is the reference"
     assert json.loads((tmp_path / "out" / "config.json").read_text())["attention_dropout"] == 0.5
+
+
+@pytest.mark.parametrize("stage", ["dpo", "grpo"])
+def test_the_reference_of_an_adapter_of_embeddings_is_that_adapter(
+    base: Path, make_dpo: MakeJob, tmp_path: Path, stage: str
+) -> None:
+    parent = tmp_path / "adapter"
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with quiet():
+        adapted = get_peft_model(
+            model, LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], task_type="CAUSAL_LM")
+        )
+        torch.manual_seed(1)
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, 0, 0.2)
+        adapted.save_pretrained(parent)
+    AutoTokenizer.from_pretrained(base).save_pretrained(parent)
+    recipe: dict[str, Any] = {"n_updates": 1}
+    if stage == "grpo":
+        rewards = [{"rule": "contains", "settings": {"text": "w3"}}]
+        recipe["grpo"] = {"rewards": rewards, "beta": 0.1, "group_size": 4, "max_new_tokens": 8, "max_flat_share": 1}
+    job = make_dpo("full", stage=stage, parent=str(parent), recipe={"method": "lora", **recipe})
+    (tmp_path / "out").mkdir()
+    summary = train(job, tmp_path / "out", device="cpu").summary
+    if stage == "dpo":
+        assert summary["first_loss"] == pytest.approx(0.693147, abs=1e-5)

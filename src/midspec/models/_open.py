@@ -33,6 +33,7 @@ _HINT = "Check the name, and that its files are whole; a hub name needs the netw
 _MOST_THREADS = 100_000
 _STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
 _CHANGE_BASE = ("kasa_config", "layer_replication")
+_NO_TEXT_MODEL = re.compile(r"Unrecognized configuration class <class '[\w.]*?(\w+)Config'> for this kind of AutoModel")
 _NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
 # Words of transformers (5.23) on what is not installed or not supported; a folder may have such a name too.
 _NO_ATTENTION = re.compile(
@@ -287,6 +288,12 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
     reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    if found := _NO_TEXT_MODEL.search(reason):
+        return CheckpointError(
+            f"a {found[1]} is no model of text alone that transformers opens (AutoModelForCausalLM)",
+            where=where,
+            hint="Use a model of text, or save its language model as a checkpoint of its own",
+        )
     if found := _NO_DTYPE.search(reason):
         name = found[1].removeprefix("torch.")
         return CheckpointError(
