@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError, note
+from midspec.core.records import Checkpoint
 from midspec.models import checkpoint_digest, files_digest, find_checkpoint, load_model, quiet
 from midspec.models._adapter_files import refuse_settings
 
@@ -191,6 +192,23 @@ def test_an_adapter_that_was_trained_after_tokens_were_added_enlarges_its_base(
         with opened.disable_adapter(), trained.disable_adapter():
             assert torch.equal(opened(input_ids=ids).logits, trained(input_ids=ids).logits)
     assert f"its base has {n_before} embeddings, and {n_before + 3} are the adapter's" in caplog.text
+    # PEFT compares with the base that is named there, to tell whether embeddings are part of the adapter.
+    change(folder / "adapter_config.json", base_model_name_or_path="a/base-that-is-not-here")
+    with torch.no_grad():
+        opened = load_model(Checkpoint(model=str(base), adapter=str(folder)), dtype=torch.float32).eval()
+        assert torch.equal(opened(input_ids=ids).logits, trained(input_ids=ids).logits)
+
+
+def test_embeddings_that_were_saved_beside_an_adapter_are_part_of_it(saved: Saved, tmp_path: Path) -> None:
+    base, folder = saved("llama"), tmp_path / "adapter"
+    with quiet():
+        config = LoraConfig(target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+        trained = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).eval()
+        torch.nn.init.normal_(trained.get_input_embeddings().weight, 0, 0.2)
+        trained.save_pretrained(folder, save_embedding_layers=True)
+    with torch.no_grad():
+        opened = load_model(find_checkpoint(str(folder)), dtype=torch.float32).eval()
+        assert torch.equal(opened(input_ids=IDS).logits, trained(input_ids=IDS).logits)
 
 
 def test_an_adapter_of_a_whole_model_with_towers_is_refused_over_its_language_model(

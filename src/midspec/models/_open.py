@@ -264,6 +264,9 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
         except OPENING_ERRORS as error:
             raise _refusal("adapter", error, adapter) from error
         weights = get_peft_model_state_dict(adapted)
+        if set(weights) != saved:  # whole embeddings may be saved beside; PEFT decides by a base that it may not find
+            whole = get_peft_model_state_dict(adapted, save_embedding_layers=True)
+            weights = whole if set(whole) == saved else weights
     _refuse_missing(set(weights) ^ saved, adapter)
     second = [weight for name, weight in weights.items() if "lora_B" in name]
     if second and all("lora_A" in name or "lora_B" in name for name in weights) and not any(map(torch.any, second)):
