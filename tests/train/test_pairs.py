@@ -157,7 +157,7 @@ ANSWER = [{"role": "assistant", "content": "w3"}]
     [
         ("{", "not JSON"),
         ('"text"', "not an object"),
-        ({**FORMS[0], "tools": [{"name": "w1"}]}, "tools, which pairs"),
+        ({**FORMS[0], "tools": "w1"}, "`tools` is not a list of objects"),
         ({**FORMS[0], "images": ["w1.png"]}, "`images` beside its messages"),
         ({**FORMS[0], "weight": 0}, "has the weight 0"),
         ({**FORMS[0], "documents": [{"text": "w1"}]}, "has `documents`"),
@@ -209,3 +209,43 @@ def test_a_pair_longer_than_a_row_is_refused_dropped_or_cut(
     facts = preflight(make_dpo(data=data, recipe={"overlong": overlong}))
     assert (facts.n_pairs, facts.n_cut + facts.n_dropped) == (n_pairs, 1)
     assert facts.longest_tokens <= 48
+
+
+TOOLS = (  # what they are, calls of them and what they answer
+    "{% for t in tools or [] %}<user> {{ t.function.name }} <end> {% endfor %}"
+    "{% for m in messages %}{% if m.role == 'assistant' %}<assistant> {{ m.content }} "
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }} {{ c.function.arguments.at }} {% endfor %}<end> "
+    "{% else %}<user> {{ m.content }} <end> {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+def test_pairs_are_read_with_tools_and_refused_where_the_template_leaves_them_out(
+    base: Path, make_dpo: MakeJob, tmp_path: Path
+) -> None:
+    def call(name: str) -> dict[str, Any]:
+        return {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": name, "arguments": {"at": "w2"}}}],
+        }
+
+    asked = [{"role": "user", "content": "w1"}, call("w9"), {"role": "tool", "content": "w7"}]
+    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("w8", "w9")]
+    row = {"prompt": asked, "chosen": [call("w8")], "rejected": "w5", "tools": tools}
+    data = [str(write_lines(tmp_path / "pairs.jsonl", [row]))]
+    job = make_dpo("full", data=data)
+    with pytest.raises(DataError, match="the chat template leaves out the tool w8"):
+        preflight(job)
+    parent = shutil.copytree(base, tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(parent)
+    tokenizer.chat_template = TOOLS
+    tokenizer.save_pretrained(parent)
+    job = make_dpo("full", data=data, parent=str(parent))
+    pair = plan_dpo(job, open_tokenizer(job)).pairs[0]
+    texts = [" ".join(tokenizer.decode(ids).split()) for ids in pair]
+    assert texts == [
+        "<user> w8 <end> <user> w9 <end> <user> w1 <end> <assistant> w9 w2 <end> <user> w7 <end> <assistant>",
+        "w8 w2 <end>",
+        "w5 <end>",
+    ]

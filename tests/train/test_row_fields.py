@@ -94,9 +94,9 @@ def test_tools_of_verifiers_rollouts_are_read_as_templates_read_them(tmp_path: P
         parse_tools({"tools": [FRAMED], "tool_defs": [{**WEATHER, "name": "w3"}]})
     pair = {"prompt": "w1", "chosen": "w2", "rejected": "w3", "tool_defs": [WEATHER]}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair))
-    for reader in (read_pairs, read_prompts):
-        with pytest.raises(DataError, match="tools, which pairs and prompts are not read with"):
-            reader([str(tmp_path / "pairs.jsonl")])
+    assert read_pairs([str(tmp_path / "pairs.jsonl")])[0].tools == (FRAMED,)
+    with pytest.raises(DataError, match="tools, which prompts are not read with"):
+        read_prompts([str(tmp_path / "pairs.jsonl")])
 
 
 def test_nulls_that_a_table_put_into_tools_and_calls_are_no_part_of_them(tmp_path: Path) -> None:

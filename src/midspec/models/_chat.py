@@ -121,6 +121,7 @@ class ChatTemplate:
         turns = self._turns(messages)
         prompt = self._renderer.render(turns[:-1], tools, ask=True)
         check_asked(turns[:-1], prompt, first=1 + len(messages) - len(turns))
+        check_shown([], tools, prompt, first=1)
         return self._answer(turns, tools, prompt=prompt)
 
     # Tokens -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.core.chat_rows import BadRowError, complete_messages, parse_message
+from midspec.core.chat_rows import BadRowError, complete_messages, parse_message, parse_tools, without_padding
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Message
 
@@ -22,13 +22,23 @@ _SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "tool_choice")  
 
 
 class Pair(NamedTuple):
-    """A conversation that ends with the user's turn, two replies, its place, and the keys of messages not read."""
+    """A conversation that ends with a user's or a tool's turn, and two replies.
+
+    Attributes:
+        prompt: the conversation.
+        chosen: the better reply.
+        rejected: the other.
+        where: its place.
+        unread: keys of messages not read.
+        tools: of the conversation.
+    """
 
     prompt: tuple[Message, ...]
     chosen: Message
     rejected: Message
     where: str
     unread: tuple[str, ...] = ()
+    tools: tuple[dict[str, JsonValue], ...] = ()
 
 
 class Prompt(NamedTuple):
@@ -81,8 +91,8 @@ def read_pairs(paths: Sequence[str]) -> list[Pair]:
     """Read preference pairs, in TRL's conversational forms.
 
     `prompt` is messages or the user's text; `chosen` and `rejected` are the reply as text, as one assistant message
-    (also in a list), or the whole conversation (then `prompt` may be left out). Messages are read as in fine-tuning; a
-    null is as good as a key that is not there. Other keys are left alone.
+    (also in a list), or the whole conversation (then `prompt` may be left out). Messages and `tools` are read as in
+    fine-tuning; a null is as good as a key that is not there. Other keys are left alone.
 
     Raises:
         MissingError: there is no such file.
@@ -110,7 +120,11 @@ def _read(paths: Sequence[str], kind: str) -> Iterator[tuple[dict[str, JsonValue
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     n_rows += 1
-                    yield _parse_line(line, f"{path}:{number}"), f"{path}:{number}"
+                    row = _parse_line(line, f"{path}:{number}")
+                    if kind == "prompt" and (row.get("tools") or row.get("tool_defs")):
+                        what = "tools, which prompts are not read with"
+                        raise DataError(what, where=f"{path}:{number}", hint=_FIX)
+                    yield row, f"{path}:{number}"
     if not n_rows:
         raise DataError(f"there is no {kind}", where=", ".join(paths), hint="Give files with rows")
 
@@ -125,8 +139,6 @@ def _parse_line(line: bytes, where: str) -> dict[str, JsonValue]:
         raise DataError("not JSON", where=where, hint=_FIX) from error
     if not isinstance(row, dict):
         raise DataError("not an object with keys", where=where, hint=_FIX)
-    if row.get("tools") or row.get("tool_defs"):
-        raise DataError("tools, which pairs and prompts are not read with", where=where, hint=_FIX)
     return row
 
 
@@ -146,10 +158,15 @@ def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
     prompt = before or prompt
     if not prompt:
         raise DataError("a pair without a prompt", where=where, hint=_FIX)
-    prompt = _whole_prompt(prompt, given, where, unread)
+    prompt = _whole_prompt(prompt, given, where, unread, ends=("user", "tool"))
+    try:
+        tools = parse_tools(given)
+    except BadRowError as error:
+        raise DataError(str(error), where=where, hint=_FIX) from error
+    *prompt, chosen, rejected = without_padding((*prompt, chosen, rejected), tools)
     if chosen == rejected:
         raise DataError("chosen and rejected are the same reply", where=where, hint=_FIX)
-    return Pair(prompt, chosen, rejected, where, tuple(unread))
+    return Pair(tuple(prompt), chosen, rejected, where, tuple(unread), tools)
 
 
 def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
@@ -170,7 +187,12 @@ def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
 
 
 def _whole_prompt(
-    messages: Sequence[Message], row: Mapping[str, JsonValue], where: str, unread: list[str]
+    messages: Sequence[Message],
+    row: Mapping[str, JsonValue],
+    where: str,
+    unread: list[str],
+    *,
+    ends: tuple[str, ...] = ("user",),
 ) -> tuple[Message, ...]:
     """Return the prompt with the system text that its row keeps beside it; refuses one that no user's turn ends."""
     try:
@@ -178,7 +200,7 @@ def _whole_prompt(
         found = complete_messages(messages, row)
     except BadRowError as error:
         raise DataError(str(error), where=where, hint=_FIX) from error
-    if not messages or found[-1].role != "user":
+    if not messages or found[-1].role not in ends:
         raise DataError("the prompt does not end with the user's turn", where=where, hint=_FIX)
     return found
 
