@@ -163,10 +163,10 @@ def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
         tools = parse_tools(given)
     except BadRowError as error:
         raise DataError(str(error), where=where, hint=_FIX) from error
-    *prompt, chosen, rejected = without_padding((*prompt, chosen, rejected), tools)
+    *turns, chosen, rejected = without_padding((*prompt, chosen, rejected), tools)
     if chosen == rejected:
         raise DataError("chosen and rejected are the same reply", where=where, hint=_FIX)
-    return Pair(tuple(prompt), chosen, rejected, where, tuple(unread), tools)
+    return Pair(tuple(turns), chosen, rejected, where, tuple(unread), tools)
 
 
 def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
