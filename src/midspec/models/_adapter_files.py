@@ -155,8 +155,9 @@ def refuse_turned_experts(model: Any, folder: Path) -> None:
         CheckpointError: it is such an adapter.
     """
     settings = _settings(folder)
-    version = settings.get("peft_version")
-    if not (names := settings.get("target_parameters")) or (version and _number(version) >= _TURNED):
+    version = settings.get("peft_version")  # 0.18.2.dev0@UNKNOWN, say
+    number = tuple(int(part) for part in (version or "").split(".")[:2] if part.isdigit())
+    if not (names := settings.get("target_parameters")) or number >= _TURNED:
         return
     ends = tuple(f".{name}" for name in names)
     experts = {
@@ -188,8 +189,3 @@ def _fits(folder: Path, shapes: Sequence[Sequence[int]]) -> bool:
 def _settings(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     return found
-
-
-def _number(version: str) -> tuple[int, ...]:
-    """Return the two first numbers of a version (`0.18.2.dev0@UNKNOWN`)."""
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

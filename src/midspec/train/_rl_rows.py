@@ -67,7 +67,9 @@ def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> li
         raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
     unread: list[str] = []
     documents = row.get("documents")
-    if isinstance(documents, list) and any(isinstance(one, dict) and _has_text(one) for one in documents):
+    given = [one for one in documents if isinstance(one, dict)] if isinstance(documents, list) else []
+    texts = [one.get(name) for one in given for name in ("text", "content")]
+    if any(isinstance(text, str) and text.strip() for text in texts):
         raise BadRowError("has `documents` beside its messages, which are not put into the prompt: write them into it")
     own = messages[0].content.strip() if messages and messages[0].role == "system" else None
     for name in ("system_prompt", "system_message"):
@@ -81,10 +83,6 @@ def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> li
             raise BadRowError(f"has the weight {weight!r}, and rows are not weighted: only its messages can have one")
         unread.append("weight")
     return unread
-
-
-def _has_text(document: Mapping[str, Any]) -> bool:
-    return any(isinstance(document.get(name), str) and document[name].strip() for name in ("text", "content"))
 
 
 def read_pairs(paths: Sequence[str]) -> list[Pair]:

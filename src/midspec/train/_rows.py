@@ -278,12 +278,14 @@ def warnings_of(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence
 def _tokenize(template: ChatTemplate, rows: Sequence[Row], recipe: Recipe) -> list[list[Piece]]:
     """Tokenize rows; a chat may be several, one for each turn of its assistant."""
     pieces: dict[int, list[Piece]] = {}
+    eos = template.tokenizer.eos_token_id
     documents = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, str)]
     for start in range(0, len(documents), _CHUNK):
         part = documents[start : start + _CHUNK]
         texts = [_plain_document(template, text, rows[at].where, recipe) for at, text in part]
         for (at, _), ids in zip(part, template.control.encode_documents(texts), strict=True):
-            pieces[at] = [_document_piece(ids, template.tokenizer.eos_token_id)]
+            whole = ids if ids and ids[-1] == eos else [*ids, eos]
+            pieces[at] = [Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))]
     chats = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, Chat)]
     for start in range(0, len(chats), _CHUNK):
         pieces.update(_tokenize_chats(template, chats[start : start + _CHUNK], rows))
@@ -318,11 +320,6 @@ def _plain_document(template: ChatTemplate, text: str, where: str, recipe: Recip
     except DataError as error:
         raise DataError(error.what, where=where, hint=error.hint) from error
     return marked
-
-
-def _document_piece(ids: list[int], eos: int) -> Piece:
-    whole = ids if ids and ids[-1] == eos else [*ids, eos]
-    return Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))
 
 
 def _tokenize_chats(
