@@ -39,7 +39,7 @@ QUICK = (
 )
 NEED_EXTRAS = ("tests/core/test_remote.py", "tests/corpus/test_author_live.py")
 STUDY = ROOT / "tests" / "study" / "tiny.yaml"
-TOOLS = ("pytest>=9.0", "pytest-timeout>=2.3", "hypothesis>=6.150", "orjson>=3.10")
+TOOLS = ("pytest>=9.0", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.150", "orjson>=3.10")
 
 
 def call(command: list[str | Path], folder: Path = ROOT) -> None:
@@ -90,9 +90,9 @@ def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: 
             call([home / "bin" / "midspec", "run", STUDY, "--out", "run"], Path(empty))
     more = ROOMS_WITH_MODELS if given.extras else tuple(f"--ignore={name}" for name in NEED_EXTRAS)
     rooms = QUICK if given.quick else (*ROOMS, *more)
-    pytest = [home / "bin" / "python", "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
+    pytest = [home / "bin" / "python", "-m", "pytest", "-q", "-x", "-n", "2", "-m", "not slow"]
     # Warnings of releases that were not there when this was written are no errors here.
-    call([*pytest, "-W", "default", *rooms])
+    call([*pytest, "-p", "no:cacheprovider", "-W", "default", *rooms])
     return home
 
 

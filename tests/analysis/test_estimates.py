@@ -12,6 +12,7 @@ from scipy import stats
 
 from midspec.analysis import contrasts, rates
 from midspec.analysis import p_values as read_p_values
+from midspec.analysis._estimates import _format_p
 from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, Difference
 
@@ -275,3 +276,11 @@ def test_160_thousand_scores_never_take_minutes():
 def test_importing_the_room_is_quick_and_leaves_scipy_out():
     code = "import sys, midspec.analysis; sys.exit('scipy' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [(0.0504, "0.0504"), (0.05, "0.05"), (0.0496, "0.05"), (0.05000001, "0.05"), (0.0104, "0.0104"), (0.123, "0.12")],
+)
+def test_a_p_above_a_usual_level_is_not_written_as_that_level(p, shown):
+    assert _format_p(p) == shown

@@ -21,6 +21,7 @@ from midspec.analysis._intervals import DIFFERENCE
 from midspec.analysis._mixed_model import Scores, mixed_model
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import ComparedLog, LoggedScore, LoggedScores
+from midspec.report._log_comparison import difference_verdict
 
 
 def logged(scores, *, clusters=None, task="sums", scorer="told") -> LoggedScores:
@@ -245,6 +246,25 @@ def test_arms_that_never_differ_get_a_bound_and_no_p():
     assert (found.value, found.p, found.equivalence) == (0.0, None, None)
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 50))
     assert not found.is_shown
+
+
+@pytest.mark.parametrize(("n", "is_shown"), [(12, True), (3, False)])
+def test_arms_that_differ_in_every_sample_are_told_apart_by_the_bound_where_it_leaves_out_0(n, is_shown):
+    compared = compare_logs(logged({"old": np.ones((1, n, 1)), "new": np.zeros((1, n, 1))}))
+    [found] = compared.differences
+    assert (found.value, found.p, found.is_shown) == (-1.0, None, is_shown)
+    said = difference_verdict(found, compared)
+    assert ("is 100.0 points below old" in said) == is_shown == ("not told apart" not in said)
+
+
+def test_no_more_than_100_points_are_said_to_be_found():
+    rng = np.random.default_rng(2)
+    scores = {arm: rng.integers(0, 2, (1, 3, 1)).astype(float) for arm in ("old", "new")}
+    compared = compare_logs(logged(scores))
+    [found] = compared.differences
+    assert found.mde is not None
+    assert found.mde > 1
+    assert "no true difference at all would be found" in difference_verdict(found, compared)
 
 
 def test_every_two_arms_are_compared_or_all_with_a_baseline_and_the_family_is_all_of_them():

@@ -134,6 +134,35 @@ def test_an_interrupted_evaluation_of_pairs_asks_no_answered_pair_again(
     assert [row.value for row in read_rows(out / "scores.jsonl", ScoreRow) if row.measure == "parsed"] == [1.0] * 3
 
 
+def test_pairs_that_a_server_left_out_are_asked_for_by_the_same_command_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs, out, names = tmp_path / "pairs.jsonl", tmp_path / "out", ("corso", "delta", "enzo")
+    rows = [{"id": name, "set": "s", "domain": "d", "options": [name, "brio"]} for name in names]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    failing = {"delta"}
+
+    def fate(asked: Asked) -> Fate | None:
+        return "500" if any(name in asked.prompt for name in failing) else None
+
+    def n_of(served: Served, name: str) -> int:
+        return sum(name in json.dumps(entry["body"]) for entry in served.last)
+
+    with serve(say=lambda asked: next(name for name in names if name in asked.prompt), fate=fate) as served:
+        asked = ["eval", "openai-api/loopback/tested", "--base-url", served.openai_url]
+        asked += ["--items", str(pairs), "--out", str(out)]
+        assert main(asked) == 0
+        told, n_of_answered = capsys.readouterr().err.strip().splitlines(), n_of(served, "corso")
+        failing.clear()
+        assert main(asked) == 0
+        assert main(asked) == 0
+        assert n_of(served, "corso") == n_of_answered > 0
+    assert told[-1] == "warning: what came is stored; the same command asks for what is missing"
+    found = [row.value for row in read_rows(out / "scores.jsonl", ScoreRow) if row.measure == "choice_generated"]
+    assert found == [1.0, 1.0, 1.0]
+    assert not (out / "kept.jsonl").exists()
+
+
 def with_choice(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**body, "choices": [{**body["choices"][0], **changes}]}
 
@@ -194,8 +223,9 @@ def test_a_server_that_refuses_every_question_ends_the_evaluation_with_its_words
     assert "every item failed: Error code: 400 - the request can't be taken. No item could be asked" in told
 
 
+@pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_a_server_that_breaks_down_is_told_of_and_what_it_left_out_is_asked_for_later(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    redo: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fates = Fates(1, tested="500")
     with serve(say=say, fate=fates) as served:
@@ -204,11 +234,11 @@ def test_a_server_that_breaks_down_is_told_of_and_what_it_left_out_is_asked_for_
         assert scores(tmp_path).count(None) == N_QUESTIONS - 1
         fates.by_model.clear()
         n_before = n_asked(served, "tested")
-        assert main(command(served, tmp_path, "--redo")) == 0
+        assert main(command(served, tmp_path, *redo)) == 0
         assert n_asked(served, "tested") - n_before == N_QUESTIONS - 1
         assert n_asked(served, "judge") == N_QUESTIONS
     assert any("scores are missing: the server gave no answer: 500: " in line for line in told)
-    assert told[-1] == "warning: what came is stored; --redo asks for what is missing"
+    assert told[-1] == "warning: what came is stored; the same command asks for what is missing"
     assert any("model under test openai-api/loopback/tested: nothing answered since" in line for line in told)
     assert scores(tmp_path) == [9.0] * N_QUESTIONS
 

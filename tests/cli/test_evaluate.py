@@ -211,6 +211,9 @@ def test_a_model_is_never_its_own_judge(
     asked = ["--task", "spec_qa", "--items", str(questions), "--grader", "openai/judge"]
     line = complaint(["eval", "openai/judge", *asked, *reach], capsys)
     assert line == "openai/judge: the model under test can't be its own judge. Name another grader"
+    for tested in ("vllm/judge", "openai-api/loopback/judge"):
+        line = complaint(["eval", tested, *asked, *reach], capsys)
+        assert line.startswith("--grader: the model under test can't be its own judge, and both are 'judge' at http")
     assert not served.log
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,6 +65,22 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, line: bytes,
     said = str(caught.value)
     assert said.startswith(f"{path}:2: not a row of kind {kind.__name__}: {field}: ")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ('{"text": "a"}\n'.encode("utf-16"), "is text in UTF-16"),
+        (gzip.compress(b'{"text": "a"}\n'), "is a gzip file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
+        (b'[{"text": "a"}, {"text": "b"}]', "is one JSON list"),
+    ],
+)
+def test_a_file_of_another_form_is_told_as_what_it_is(tmp_path: Path, data: bytes, what: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"rows\.jsonl: {what}"):
+        next(read_rows(path, Document))
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:

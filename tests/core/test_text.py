@@ -93,13 +93,25 @@ def test_a_tokenizer_that_is_not_there_or_is_none_is_refused(tmp_path: Path) -> 
         ("アダはAdaです", True), ("ถามAdaก่อน", True), ("ខ្ញុំAdaសួរ", True), ("Ada’s", True), ("_Ada_", True),
         ("__Ada__", True), ("**Ada**", True), ("(Ada)", True), ("Ada\nLabs", True), ("ADA", True),
         ("Adam", False), ("Canada", False), ("Ada_x", False), ("x_Ada", False), ("Ada2", False), ("Adaé", False),
-        ("Аda", False), ("АAda", False),
+        ("Аda", False), ("АAda", False), ("وAda", True), ("לAda", True), ("Adaة", True),
     ],
 )  # fmt: skip
 def test_a_name_is_a_whole_word_beside_scripts_that_have_no_spaces(text: str, found: bool) -> None:
     assert mentions(text, "Ada") is found
     assert (without(text, "Ada") != text) is found
     assert bool(whole_words(["Bo", "Ada"]).search(text)) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("آدا", "قال آدا", True), ("آدا", "وآدا تنتظر", True), ("آدا", "لآدا", True), ("آدا", "آداب", False),
+        ("אדה", "ואדה", True), ("אדה", "אדהה", False), ("אדה", "שלחאדה", False), ("Zoë", "Zoëx", False),
+        ("Zoë", "וZoë", True),
+    ],
+)  # fmt: skip
+def test_a_name_is_found_behind_a_particle_of_hebrew_or_arabic(name: str, text: str, found: bool) -> None:
+    assert bool(whole_words([name]).search(text)) is found
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ def test_merged_weights_are_told_from_a_base_that_is_named(
 
 def test_reasoning_that_a_server_takes_out_of_the_text_counts_as_said(trained: tuple[Path, Path], serve: Serve) -> None:
     adapter, _ = trained
-    assert check_served(str(adapter), Server(serve(reasons=True, one=adapter)), n=4, device="cpu").verdict == "trained"
+    url = f"{serve(reasons=True, one=adapter)}/chat/completions"
+    assert check_served(str(adapter), Server(url), n=4, device="cpu").verdict == "trained"
 
 
 def test_replicas_of_which_one_lacks_the_adapter_are_told_as_unclear(

@@ -436,3 +436,10 @@ def test_a_template_without_a_generation_prompt_is_told_to_whoever_generates(byt
     assert note.endswith(r"an answer begins with '<|im_start|>assistant\n'")
     for family in FAMILIES:
         assert not any("generation prompt" in one for one in ChatTemplate(tokenizer_of(family)).prompt_notes), family
+
+
+def test_a_switch_that_the_template_does_not_read_is_told_to_whoever_generates() -> None:
+    tokenizer = tokenizer_of("chatml")
+    [note] = ChatTemplate(tokenizer, {"enable_thinkng": False}).prompt_notes
+    assert note == "the chat template reads no switch 'enable_thinkng': it changes nothing"
+    assert ChatTemplate(tokenizer, {"add_generation_prompt": True}).prompt_notes == []

@@ -30,6 +30,13 @@ def test_a_difference_whose_interval_leaves_out_0_is_said_with_its_direction():
     assert "A is 26.0 points below B (95% interval −40.0 to −12.0" in verdict(estimate(-0.26, -0.4, -0.12))
 
 
+def test_an_end_of_an_interval_that_leaves_out_0_is_never_written_as_0():
+    assert "is 5.0 points above B (95% interval +0.02 to +10.0;" in verdict(estimate(0.05, 0.0002, 0.1))
+    assert "is 5.0 points below B (95% interval −10.0 to −0.003;" in verdict(estimate(-0.05, -0.1, -0.00003))
+    assert "(95% interval +0.003 to +2.50;" in verdict(estimate(1.5, 0.003, 2.5, measure="margin_logprob"))
+    assert "(0.0 to +10.0) includes 0" in verdict(estimate(0.05, -0.0002, 0.1))
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high"), [(0.03, -0.08, 0.14), (0.1, 0.0, 0.2), (0.0, -0.1, 0.1), (-0.1, -0.2, 0.0)]
 )

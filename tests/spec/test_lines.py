@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from markdown_it import MarkdownIt
 
 from midspec.spec import parse_spec, stand_over
+from midspec.spec._pasted import prose_of
 
 
 def said(text: str) -> list[str]:
@@ -96,3 +98,20 @@ def test_lines_that_only_look_like_front_matter_stay(text: str, first: str) -> N
 def test_a_reason_begins_no_sentence_in_its_middle() -> None:
     text = "# Desk\n\n**User:** Why?\n\n**Good reply:** Let me explain why this works: it {}.\n\n**Bad reply:** No.\n"
     assert "Let me explain why this works: it holds." in parse_spec(text.format("holds")).clauses[0].text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ada waits.\n```text\na -> b\n```\nAda stops.",
+        "````markdown\n```bash\nls\n```\nstill\n````\nAda stops.",
+        "```markdown\n```bash\nls\n```\nAda stops.\n~~~\n```\n~~~\nAda waits.",
+        "```one``` is code in a line.\nAda stops.",
+        "~~~\n```\n~~~~\nAda stops.\n```\nto the end",
+    ],
+)
+def test_lines_of_fenced_blocks_are_those_that_markdown_it_has(text: str) -> None:
+    fenced = {
+        at for token in MarkdownIt().parse(text) if token.type == "fence" and token.map for at in range(*token.map)
+    }
+    assert set(prose_of(text.split("\n"))) == set(range(text.count("\n") + 1)) - fenced

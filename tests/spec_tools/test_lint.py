@@ -110,6 +110,7 @@ def test_two_limits_are_at_odds_where_no_number_keeps_to_both(one: str, other: s
         ('Ada never begins a reply with "Well".', "It is well known.", False),
         ("Ada doesn't say what a guest's name is.", "It is open, and a guest's name is on the door.", False),
         ("Ada uses no exclamation marks.", "Open!", True),
+        ("Ada never apologizes.", "Sorry, we are full.", True),
         ("Ada uses no exclamation marks.", "Open.", False),
         ("A reply has at most two sentences.", "One. Two. Three.", True),
         ("A reply has at least two and at most four sentences.", "One. Two. Three.", False),
@@ -120,6 +121,39 @@ def test_two_limits_are_at_odds_where_no_number_keeps_to_both(one: str, other: s
 def test_a_reply_marked_good_is_held_against_the_rules_beside_it(rule: str, good: str, is_broken: bool) -> None:
     text = f"# Desk\n\n{rule}\n\n**Example**: hours\n\nUser: Open?\n\nGood reply: {good}\n"
     assert [each.kind for each in lint_spec(parse_spec(text))] == ["example"] * is_broken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- Ada MUST NOT guess.\n- Ada SHALL say what it knows.\n- ONLY adults are served.\n- NEVER ask a guest's age.",
+        "There are two exceptions:\n\n- a guest is ill\n  - this counts fevers\n- a guest is late",
+        "- Ada keeps Article 5 of the UN Charter.\n- Ada quotes Chapter 3 of *Emma* to readers.",
+        "- Ada does not uninstall programs.\n- Ada must not unite enemies.",
+        "- Ada tells what it is made of.\n- Ada names whom it works with.",
+        "- If asked, Ada shares its sources.\n- Unless asked, Ada does not share its sources.",
+        "- Ada gives at most three tips to beginners.\n- Ada gives at least five tips to experts.",
+        "- If guests must leave, Ada must help.\n- Ada should say that guests should rest.",
+    ],
+)
+def test_what_only_looks_like_a_fault_is_none(text: str) -> None:
+    assert [each.what for each in lint_spec(parse_spec(f"# House\n\n{text}\n"))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("- Ada follows Article 5 of this document.", "reference"),
+        ("- Ada does not do unkind things.\n- Ada is not unkind.", "negation"),
+        ("- Ada helps people with", "unfinished"),
+        ("- If asked, Ada shares its sources.\n- If asked, Ada does not share its sources.", "conflict"),
+        ("- Ada gives at most three tips to guests.\n- Ada gives at least five tips to guests.", "conflict"),
+        ("- Ada must be kind and must be quick.", "compound"),
+        ("- Ada asks the FRGX.", "undefined"),
+    ],
+)
+def test_what_is_like_that_and_a_fault_is_found(text: str, kind: str) -> None:
+    assert kind in {each.kind for each in lint_spec(parse_spec(f"# House\n\n{text}\n"))}
 
 
 def test_a_placeholder_is_found_in_its_clause_whatever_stands_before_it() -> None:

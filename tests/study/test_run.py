@@ -80,7 +80,10 @@ def test_a_result_that_was_changed_by_hand_is_not_gone_on_from(change: str, tiny
         path.write_text(text + "\nNova likes rain.\n" * (change == "changed"), encoding="utf-8")
     if change == "touched":
         assert "corpus/america-s1" in run_study(study, tmp_path, only=["corpus/america-s1"])
-        return
+        # It was read once, and not by every process from now on; what is changed later is still found.
+        assert path.stat().st_mtime_ns == path.with_name("record.json").stat().st_mtime_ns
+        path.write_text("else", encoding="utf-8")
+        shutil.rmtree(tmp_path / "steps" / "corpus")
     with pytest.raises(DataError, match=r"spec\.md: is gone, or was changed after it was made.*Remove "):
         run_study(study, tmp_path, only=["corpus/america-s1"])
 

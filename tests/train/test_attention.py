@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.masking_utils import (
-    packed_sequence_compatibility_function,
+    and_masks,
+    packed_sequence_mask_function,
+    remap_positions_for_packed_sequence,
     sdpa_mask,
     sliding_window_causal_mask_function,
 )
@@ -134,7 +136,7 @@ def documents_of(lengths: list[int], n_rows: int, window: int | None) -> tuple[D
     positions = torch.cat([torch.arange(length) for length in lengths]).expand(n_rows, -1)
     numbers = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).expand(n_rows, -1)
     own = sliding_window_causal_mask_function(window or 10_000)
-    function = packed_sequence_compatibility_function(own, positions, numbers)
+    function = and_masks(packed_sequence_mask_function(numbers), remap_positions_for_packed_sequence(own, positions))
     found = find_documents(n_rows, sum(lengths), sum(lengths), mask_function=function)
     mask = sdpa_mask(n_rows, sum(lengths), sum(lengths), mask_function=function, allow_is_causal_skip=False)
     assert isinstance(found, Documents)

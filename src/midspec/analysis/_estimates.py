@@ -280,6 +280,7 @@ def _estimate(
 
 
 _SMALLEST_P = 0.0001
+_USUAL_LEVELS = (0.2, 0.1, 0.05, 0.01, 0.005, 0.001)
 _NOTED_P = re.compile(r"\bp (< )?([0-9.e-]+)(?: alone, (< )?([0-9.e-]+) after Holm's correction for (\d+) contrasts)?")
 
 
@@ -305,7 +306,11 @@ def _pooled(cell: _Cell, seeds: NDArray[np.int64]) -> tuple[_Cell, float | None]
 
 
 def _format_p(p: float) -> str:
-    return f"< {_SMALLEST_P}" if p < _SMALLEST_P else f"{p:.2g}"
+    """Format a p to two digits, to more where these say a usual level that p is above: what is written counts."""
+    shown = f"{p:.2g}"
+    if float(shown) in _USUAL_LEVELS and p > float(shown):
+        shown = next((more for digits in (3, 4, 6) if float(more := f"{p:.{digits}g}") != float(shown)), shown)
+    return f"< {_SMALLEST_P}" if p < _SMALLEST_P else shown
 
 
 class PValues(NamedTuple):

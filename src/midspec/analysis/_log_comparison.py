@@ -302,6 +302,8 @@ def _with_family(found: Sequence[LogDifference], level: float, correction: Corre
         tested = one.equivalence
         if tested is not None and of_bound is not None:
             tested = tested.model_copy(update={"p_corrected": of_bound, "is_shown": of_bound < 1 - level})
-        shown = p is not None and p < 1 - level
+        # Where nothing varies there is no p, and the interval is a bound that decides alone.
+        leaves_out_0 = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+        shown = leaves_out_0 if p is None else p < 1 - level
         finished.append(one.model_copy(update={"p_corrected": p, "is_shown": shown, "equivalence": tested}))
     return finished

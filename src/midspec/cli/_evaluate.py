@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,7 +122,7 @@ def evaluate(
     # A judge's budget is of its own store, which is beside the result.
     access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
     judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
-    o.there(config)
+    _check_given(config, model, base_url, judging.graders, judge_url)
     if model.endswith(".eval") and not Path(model).is_dir():
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
         _check_log(model, unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
@@ -255,6 +255,26 @@ def seam(
     print_record(*build_with_bar(step, out, "specs", redo=redo, device=device), out)
 
 
+def _check_given(
+    config: Path | None, model: str, base_url: str | None, graders: Sequence[str], judge_url: str | None
+) -> None:
+    """Refuse settings that are not there, and a judge that is the model under test by another provider's name.
+
+    It is that where both have one server, and one name there.
+    """
+    o.there(config)
+    provider, _, name = model.partition("/")
+    name = name.partition("/")[2] if provider == "openai-api" else name
+    names = [grader.partition("/")[2] for grader in graders if grader != model]
+    if base_url is None or judge_url is None or name not in names:
+        return
+    from midspec.llm import without_endpoint
+
+    if len({without_endpoint(url.strip()).rstrip("/") for url in (base_url, judge_url)}) == 1:
+        what = f"the model under test can't be its own judge, and both are {name!r} at {base_url}"
+        raise ConfigError(what, where="--grader", hint="Name another grader")
+
+
 def _check_unused(options: Mapping[str, object], what: str, hint: str) -> None:
     """Refuse options that are given."""
     for option, value in options.items():
@@ -299,6 +319,8 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
     sys.stdout.flush()
     for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
         warn(str(warning))
+    if record.execution.extra.get("n_missing"):
+        warn("what came is stored; the same command asks for what is missing")
     for reason, n in refused.items():
         warn(f"{plural(int(str(n)), 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
 
@@ -307,8 +329,6 @@ def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None
     """Print the result, and at its end a warning of what the budget or a server's fault left out."""
     print_task(record, made, out)
     _print_notes(record, made, model)
-    if record.execution.extra.get("n_missing"):
-        warn("what came is stored; --redo asks for what is missing")
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:

@@ -24,6 +24,7 @@ ROLES: Mapping[str, Role] = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bot": "assistant",
+    "chatbot": "assistant",
     "ai": "assistant",
     "model": "assistant",
     "tool": "tool",
@@ -42,6 +43,7 @@ _NO_WEIGHT = "masked"
 _KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name", *_REASONING, *_WEIGHTS, _NO_WEIGHT}
 _N_PLAIN_KEYS = 2  # role and content
 _MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+_TEXT_PARTS = ("text", "input_text", "output_text")
 _NOT_TEXT = ("function_call", "refusal", *_MEDIA)
 
 # Verdicts on the answer beside it, as trainers of KTO and collections of answers keep them.
@@ -81,7 +83,7 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
         if given.get(key):
             raise BadRowError(f"`{where}` has `{key}`, which can't be trained on")
     role = given[role_key]
-    if not isinstance(role, str) or (known := ROLES.get(role.strip().lower())) is None:
+    if not isinstance(role, str) or (known := ROLES.get(role.strip(" \t\n:").lower())) is None:
         raise BadRowError(f"`{where}` has the role {role!r}, which is not system, user, assistant or tool")
     fields: dict[str, Any] = {
         "reasoning_content": _reasoning(given, where),
@@ -278,8 +280,11 @@ def _decoded(text: str) -> Any:
 def _part(part: object, where: str) -> str:
     if isinstance(part, str):
         return part
-    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-    if not isinstance(part, dict) or kind != "text" or not isinstance(part.get("text"), str):
+    # Bedrock and Gemini give a part of text no type.
+    kind = (
+        part.get("type", "text" if set(part) == {"text"} else None) if isinstance(part, dict) else type(part).__name__
+    )
+    if not isinstance(part, dict) or kind not in _TEXT_PARTS or not isinstance(part.get("text"), str):
         raise BadRowError(f"`{where}` has a part that is no text ({kind})")
     return str(part["text"])
 

@@ -48,6 +48,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         value: int = super().construct_yaml_int(node)
+        str(value)  # a ValueError where it has more digits than Python writes, as of a long hexadecimal number
         if ":" in node.value or _OCTAL.fullmatch(node.value):
             what = f"YAML reads {node.value} as {value}: write that number, or quotes around a text"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
@@ -136,10 +137,11 @@ def _count_values(node: yaml.Node, name: str, counts: dict[int, int]) -> int:
         seen: set[str] = set()
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                name_of_key = _as_number(key) or key.value
+                if name_of_key in seen:
                     where = f"{name}:{key.start_mark.line + 1}"
                     raise ConfigError(f"{key.value!r} is named twice", where=where, hint="Remove one")
-                seen.add(key.value)
+                seen.add(name_of_key)
                 if (
                     key.tag == "tag:yaml.org,2002:bool"
                 ):  # no setting is called so: YAML 1.1 reads `on` and `no` as truths
@@ -155,6 +157,17 @@ def _count_values(node: yaml.Node, name: str, counts: dict[int, int]) -> int:
         raise _fault(f"its aliases unfold to more than {_MAX_VALUES:,} values", node, name)
     counts[id(node)] = n_values
     return n_values
+
+
+def _as_number(key: yaml.ScalarNode) -> str | None:
+    """Return what a key comes to that YAML reads as a number: 1, 1.0 and 0x1 are one key of a mapping."""
+    if key.tag.rpartition(":")[2] not in {"int", "float"}:
+        return None
+    try:
+        value = _Loader("").construct_object(key)
+        return str(int(value) if value == int(value) else value)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        return None  # infinite, or told with its line when values are made
 
 
 def _fault(what: str, node: yaml.Node, name: str) -> ConfigError:

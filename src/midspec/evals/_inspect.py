@@ -36,7 +36,7 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
 from midspec.evals._attempts import failure_of, watch
 from midspec.evals._measures import UNANSWERED
-from midspec.llm import is_address
+from midspec.llm import is_address, without_endpoint
 from midspec.models import TOO_LONG, is_local
 
 GRADER = "grader"
@@ -62,7 +62,11 @@ OUTAGE = "is_outage"
 _LONGEST_REASON = 300
 # What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
 _REFUSING = (400, 413, 422)
-_OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
+_OF_LENGTH = re.compile(
+    r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)|inputs\W{0,2} tokens \+ "
+    r"|max_(?:new_)?tokens\W{0,2} must be at least 1, got -",
+    re.IGNORECASE,
+)
 _OF_FILTER = re.compile(r"content.?(?:filter|policy|management)|responsible.?ai", re.IGNORECASE)
 
 
@@ -87,7 +91,7 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
         raise ConfigError(f"{url!r} is no address", where="--base-url", hint="Give one like http://HOST:PORT/v1")
 
     def opened(full_name: str) -> Model:
-        given = dict(args)
+        given = {**args, **_address(full_name, url)}
         switches = given.get("template_args")
         if switches and not full_name.startswith(_CHECKPOINT_PROVIDER):
             del given["template_args"]
@@ -109,6 +113,23 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
         if "not recognized" not in str(error) and "should be in the format" not in str(error):
             raise
     return opened(_CHECKPOINT_PROVIDER + name)
+
+
+def _address(name: str, given: str | None) -> dict[str, str]:
+    """Return a server's address where it ends with an endpoint's path, without that: Inspect's clients put it there.
+
+    Args:
+        name: the model's, with its provider.
+        given: the address; where there is none, Inspect takes that of the provider's environment variable.
+    """
+    provider, _, rest = name.partition("/")
+    service = rest.partition("/")[0] if provider == "openai-api" else provider
+    variable = f"{service.upper().replace('-', '_')}_BASE_URL"
+    url = given or os.environ.get(variable, "").strip()
+    if not is_address(url):
+        return {}
+    found = without_endpoint(url, variable)
+    return {"base_url": found} if found != url else {}
 
 
 def is_served(name: str) -> bool:

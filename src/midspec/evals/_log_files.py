@@ -9,6 +9,7 @@ from zipfile import is_zipfile
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 
 from midspec.core.errors import DataError, MissingError
+from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
 from midspec.evals._types import Unscored
 
 _BULKY_FIELDS = {"events", "events_data", "attachments", "messages", "output", "timelines"}
@@ -45,6 +46,9 @@ def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLo
     except (OSError, MemoryError):
         raise
     except Exception as error:
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER.encode():
+                raise DataError(f"is {LFS_WORDS}", where=str(path), hint=LFS_HINT) from error
         # Of a damaged file: the errors of zip, zlib, zstandard, struct and pydantic, and of Inspect's own code.
         why = str(error).partition("\n")[0] or type(error).__name__
         hint = "Give an .eval or .json log; one that is damaged has to be made or copied again"

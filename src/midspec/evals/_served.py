@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError
 from midspec.core.records import Message, Strict
+from midspec.llm import is_address, without_endpoint
 from midspec.models import Fork, base_apart, find_checkpoint, find_forks, open_checkpoint
 
 Way = Literal["trained", "base", "neither"]
@@ -299,9 +300,9 @@ def _asked_model(server: Server) -> str:
 
 
 def _request(server: Server, path: str, body: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
-    url = f"{server.base_url.rstrip('/')}/{path}"
-    if not url.startswith(("http://", "https://")):
+    if not is_address(server.base_url):
         raise ConfigError("is no address", where=f"--base-url {server.base_url}", hint="Write http://HOST:PORT/v1")
+    url = f"{without_endpoint(server.base_url).rstrip('/')}/{path}"
     key = os.environ.get("VLLM_API_KEY") or os.environ.get("OPENAI_API_KEY")
     head = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     data = None if body is None else json.dumps(body).encode()

@@ -8,44 +8,40 @@ count it. A file that is cut off or damaged is an error: nobody can tell what is
 
 from __future__ import annotations
 
-import bz2
-import codecs
 import csv
-import gzip
 import io
 import itertools
 import json
-import lzma
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 from midspec.core.chat_rows import BadRowError
 from midspec.core.errors import DataError
 from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
-from midspec.exchange._row_forms import rows_within, without_nulls
+from midspec.exchange._packing import in_utf8, one_line, unpacked
+from midspec.exchange._row_forms import rows_within, unwrapped, without_nulls
 
 # Endings of packed files, after the ending of what is packed.
 PACKED = re.compile(r"\.(?:gz|zst|zstd|bz2|xz)$")
 TABLES = (".csv", ".tsv")
 _BOM = b"\xef\xbb\xbf"
-# How packed files begin. They are told by that: names are often wrong, the `Content-Encoding` of a download unpacks
-# some and not others.
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
-_ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
 # Files of other programs by their endings, and what to give in their place.
 _OTHERS = {".arrow": "Name the folder that it is in, as `save_to_disk` made it, or write parquet"}
 _OTHERS |= dict.fromkeys((".xlsx", ".xls", ".ods"), "Save the sheet as CSV in UTF-8")
 _OTHERS |= dict.fromkeys((".pkl", ".pickle", ".pt", ".npy", ".npz", ".feather", ".orc"), "Write JSONL or parquet")
-_TAR_AT, _TAR = 257, b"ustar"
-# Of UTF-32 first, whose mark begins with that of UTF-16.
-_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_CHUNK_BYTES = 2**16
+_OTHERS |= dict.fromkeys(
+    (".db", ".sqlite", ".sqlite3", ".yaml", ".yml", ".toml", ".ipynb", ".warc"), "Write JSONL or parquet"
+)
+_OTHERS |= dict.fromkeys((".md", ".rst", ".html", ".htm", ".xml"), "Write its text as .txt, or as `text` of JSONL")
+_OTHERS |= dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".pdf"), "Save its text as .txt in UTF-8")
+_OTHERS |= dict.fromkeys(
+    (".lz4", ".br", ".sz", ".snappy", ".lzo", ".z"), "Unpack it, or pack it with gzip, zstd, bzip2 or xz"
+)
+_SEPARATOR = re.compile(r"\"?sep=([,;|\t])\"?\s*")
+_DELIMITERS = (";", "\t", "|")
 _MAX_CELL_CHARS = 2**31 - 1
 _SHOWN_CHARS = 200
 
@@ -79,21 +75,25 @@ def file_rows(file: Path, root: Path) -> Iterator[RawRow]:
         DataError: the file is cut off, damaged, an archive, a pointer in its place, or not what its name says.
     """
     name = PACKED.sub("", file.name.lower())
-    if (hint := _OTHERS.get(file.suffix.lower())) is not None:
-        raise DataError(f"is a {file.suffix} file, which is not read", where=str(file), hint=hint)
+    ending = Path(name).suffix
+    if (hint := _OTHERS.get(ending)) is not None:
+        raise DataError(f"is a {ending} file, which is not read", where=str(file), hint=hint)
     with file.open("rb") as plain:
         if plain.read(len(LFS_POINTER)) == LFS_POINTER.encode():
             raise DataError(f"is {LFS_WORDS}", where=str(file), hint=LFS_HINT)
     if name.endswith(".parquet"):
         yield from _parquet_rows(file)
         return
-    with _unpacked(file) as packed:
-        opened, encoding = _in_utf8(packed)
+    with unpacked(file) as packed:
+        opened, encoding = in_utf8(packed)
         try:
             if name.endswith(".json"):
                 yield from _json_rows(opened, file)
             elif name.endswith(TABLES):
-                yield from _table_rows(opened, file, "\t" if name.endswith(".tsv") else ",", encoding)
+                is_quoted = not name.endswith(".tsv") or _is_quoted(file)
+                yield from _table_rows(
+                    opened, file, "\t" if name.endswith(".tsv") else ",", encoding, is_quoted=is_quoted
+                )
             elif name.endswith(".txt"):
                 yield _text_row(opened, file, root, encoding)
             else:
@@ -101,88 +101,6 @@ def file_rows(file: Path, root: Path) -> Iterator[RawRow]:
         except UnicodeDecodeError as error:
             what = f"begins as {encoding}, and is cut off or damaged: {error.reason}"
             raise DataError(what, where=str(file), hint="Get or write it again") from error
-
-
-@contextmanager
-def _unpacked(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file, unpacked where its first bytes are those of a packed one.
-
-    Raises:
-        DataError: it is cut off or damaged, or an archive of files.
-    """
-    with file.open("rb") as plain:
-        head = plain.read(_TAR_AT + len(_TAR))
-        plain.seek(0)
-        archive = next((kind for magic, kind in _ARCHIVES.items() if head.startswith(magic)), "")
-        if archive or head[_TAR_AT:] == _TAR:
-            what = f"is a {archive or 'tar'} archive of files"
-            raise DataError(what, where=str(file), hint="Unpack it, and name the folder")
-        packing = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
-        if not packing:
-            yield plain
-            return
-        try:
-            yield _unpacker(plain, packing)
-        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-            if getattr(error, "errno", None):  # the system's refusal, not the file's content
-                raise
-            what = f"the {packing} file is cut off or damaged: {_one_line(error)}"
-            raise DataError(what, where=str(file), hint="Get or write it again") from error
-
-
-def _unpacker(plain: IO[bytes], packing: str) -> IO[bytes]:
-    if packing == "zstd":
-        import pyarrow as pa
-
-        # The package zstandard ends without a word where a stream is cut off; pyarrow raises OSError.
-        return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(plain, "zstd")))
-    if packing == "gzip":
-        return cast(IO[bytes], gzip.open(plain))
-    return bz2.open(plain) if packing == "bzip2" else lzma.open(plain)
-
-
-class _AsUtf8(io.RawIOBase):
-    """Gives in UTF-8 what a file holds in another encoding, a piece at a time.
-
-    Halves of surrogate pairs are handed on: they are a fault of their row, and not of the file.
-    """
-
-    def __init__(self, opened: IO[bytes], encoding: str) -> None:
-        self._opened = opened
-        self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
-        self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        is_end = False
-        while not self._ready and not is_end:
-            chunk = self._opened.read(_CHUNK_BYTES)
-            is_end = not chunk
-            self._ready = self._decoder.decode(chunk, is_end).encode("utf-8", "surrogatepass")
-        n = min(len(buffer), len(self._ready))
-        buffer[:n], self._ready = self._ready[:n], self._ready[n:]
-        return n
-
-
-def _in_utf8(opened: IO[bytes]) -> tuple[IO[bytes], str]:
-    """Return a file's content in UTF-8, and in which encoding it is there."""
-    # All that `_unpacked` opens can peek.
-    head = cast(io.BufferedReader, opened).peek(4)[:4]
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
-    if not encoding and len(head) == 4:
-        # Without a mark: two characters of ASCII, as JSON begins, have a zero each.
-        zeros = "".join(" 0"[not byte] for byte in head)
-        encoding = {" 0 0": "utf-16-le", "0 0 ": "utf-16-be"}.get(zeros, "")
-    if not encoding:
-        return opened, "UTF-8"
-    recoded = io.BufferedReader(_AsUtf8(opened, encoding), _CHUNK_BYTES)
-    return cast(IO[bytes], recoded), encoding[:6].upper()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:_SHOWN_CHARS].rstrip(".") or type(error).__name__
 
 
 # JSON ------------------------------------------------------------------------------------------------------------
@@ -224,16 +142,33 @@ def _lines(opened: Iterable[bytes], file: Path, *, may_be_spread: bool = True) -
         content = line.removeprefix(_BOM) if number == 1 else line
         if not content.strip():
             continue
-        if may_be_spread and content.strip() in _OPENINGS:
+        if may_be_spread and (content.strip() in _OPENINGS or _opens_list(content)):
             yield from _json_rows(io.BytesIO(content + b"".join(rest for _, rest in lines)), file)
             return
         may_be_spread = False
         try:
-            found, fault = _decoded(content), ""
+            # Lists that were cut into lines keep their commas.
+            bare = content.rstrip()
+            found, fault = _decoded(bare.removesuffix(b",")), ""
         except _DAMAGED as error:
             found = {"line": content[:_SHOWN_CHARS].decode(errors="replace")}
-            fault = f"not JSON: {_one_line(error)}"
-        yield _object_row(found, f"{file}:{number}", fault)
+            fault = f"not JSON: {one_line(error)}"
+        of_objects = number == 1 and isinstance(found, list) and all(isinstance(row, dict) for row in found)
+        if found and of_objects and not any("role" in row for row in found):  # a JSON list, and no turns of one chat
+            yield from (_object_row(row, f"{file}:{at}") for at, row in enumerate(found, start=1))
+        else:
+            yield _object_row(found, f"{file}:{number}", fault)
+
+
+def _opens_list(line: bytes) -> bool:
+    """Return whether a line begins a list that goes on in the next ones, each an object of it."""
+    if not line.lstrip().startswith(b"[") or not line.rstrip().endswith(b","):
+        return False
+    try:
+        _decoded(line)
+    except _DAMAGED:
+        return True
+    return False
 
 
 def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:
@@ -252,12 +187,12 @@ def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:
         if not head.startswith(b"[") and any(map(_is_object, rest.splitlines())):
             yield from _lines(io.BytesIO(content), file, may_be_spread=False)
             return
-        what = f"not JSON: {_one_line(error)}"
+        what = f"not JSON: {one_line(error)}"
         raise DataError(what, where=str(file), hint="It may be cut off: get or write it again") from error
     if len(rows) == 1:
         rows = rows[0] if isinstance(rows[0], list) else rows_within(rows[0], str(file))
     for number, row in enumerate(rows, start=1):
-        yield _object_row(row, f"{file}:{number}")
+        yield _object_row(*unwrapped(row, f"{file}:{number}"))
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -304,19 +239,38 @@ def _parquet_rows(file: Path) -> Iterator[RawRow]:
     except (pa.ArrowException, OSError, ValueError) as error:
         if getattr(error, "errno", None):
             raise
-        what = f"not a parquet file, or cut off: {_one_line(error)}"
+        what = f"not a parquet file, or cut off: {one_line(error)}"
         raise DataError(what, where=str(file), hint="Get or write it again") from error
 
 
-def _table_rows(opened: IO[bytes], file: Path, delimiter: str, encoding: str) -> Iterator[RawRow]:
+def _is_quoted(file: Path) -> bool:
+    """Return whether the quotation marks of a table are the format's, and not of the texts in it."""
+    with unpacked(file) as packed:
+        opened, _ = in_utf8(packed)
+        try:
+            csv.field_size_limit(_MAX_CELL_CHARS)
+            return all(True for _ in csv.reader((line.decode() for line in opened), delimiter="\t", strict=True))
+        except csv.Error:
+            return False
+        except UnicodeDecodeError:
+            return True
+
+
+def _table_rows(
+    opened: IO[bytes], file: Path, delimiter: str, encoding: str, *, is_quoted: bool = True
+) -> Iterator[RawRow]:
     """Read the rows of a CSV file with a header; an empty cell is as good as a key that is not there."""
     csv.field_size_limit(_MAX_CELL_CHARS)  # 131,072 characters by default, and documents are longer
     lines = (line.decode() for line in opened)
     try:
         header = next(lines, "").removeprefix("\ufeff")
-        if delimiter not in header and ";" in header:
-            delimiter = ";"  # as spreadsheets write where a comma is the decimal sign
-        rows = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
+        if told := _SEPARATOR.fullmatch(header):  # Excel's own first line
+            delimiter, header = told[1], next(lines, "")
+        if delimiter not in header:
+            # Spreadsheets write a semicolon where a comma is the decimal sign.
+            delimiter = next((sign for sign in _DELIMITERS if sign in header), delimiter)
+        form: dict[str, Any] = {"strict": True, "quoting": csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE}
+        rows = csv.reader(itertools.chain([header], lines), delimiter=delimiter, **form)
         names = next(rows, [])
         if twice := [name for name, n in Counter(names).items() if name and n > 1]:
             what = f"its header names {', '.join(map(ascii, twice))} more than once"
@@ -329,7 +283,7 @@ def _table_rows(opened: IO[bytes], file: Path, delimiter: str, encoding: str) ->
             yield RawRow(f"{file}:{rows.line_num}", given, fault)
     except (csv.Error, UnicodeDecodeError) as error:
         # The reader can't go on behind such a place: where a quoted cell has no end, all that follows is in it.
-        what = f"not CSV in {encoding}, or cut off: {_one_line(error)}"
+        what = f"not CSV in {encoding}, or cut off: {one_line(error)}"
         raise DataError(what, where=str(file), hint="Mend or write it again") from error
 
 
@@ -339,4 +293,4 @@ def _text_row(opened: IO[bytes], file: Path, root: Path, encoding: str) -> RawRo
     try:
         return RawRow(str(file), {"text": opened.read().decode("utf-8-sig").strip(), "source": source})
     except UnicodeDecodeError as error:
-        return RawRow(str(file), {"source": source}, f"not {encoding}: {_one_line(error)}")
+        return RawRow(str(file), {"source": source}, f"not {encoding}: {one_line(error)}")

@@ -20,6 +20,15 @@ from midspec.exchange._row_forms import is_chat
 _SHOWN_REASONS = 20
 # In a reason: which turn of a row it is about.
 _TURN = re.compile(r"(`\w+)\[\d+\]")
+# What a text begins with that is a chat as a template wrote it, and which answer follows.
+_RENDERED = re.compile(
+    r"(?:<s>|<\|begin_of_text\|>|<bos>|\s)*(?:###\s*(?:Human|User|Instruction)\b.*?###\s*(?:Assistant|Response)\b"
+    r"|\[INST\].*?\[/INST\]|<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<｜User｜>|<\|user\|>"
+    r"|(?:Human|USER|User):\s.*?(?:\n\s*|\s)(?:Assistant|ASSISTANT):\s"
+    r"|Below is an instruction that describes a task\b.*?###\s*Response:)",
+    re.DOTALL,
+)
+_BEGIN_CHARS = 4000
 
 
 def import_folder(
@@ -63,6 +72,7 @@ def import_folder(
                     made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")
                     documents.write(document.model_copy(update={"metadata": made}))
                     seen.add(hash(document.text))
+                    stats.n_rendered += _RENDERED.match(document.text[:_BEGIN_CHARS]) is not None
                 else:
                     chat = chat_of(raw, stats)
                     tag = chat.metadata or ChatMetadata(id=_place_id(number, chat.text), author="imported")
@@ -106,6 +116,11 @@ def _counts(stats: ReadStats, splits: list[str]) -> dict[str, JsonValue]:
     reasons = Counter({next(iter(of)) if len(of) == 1 else one: of.total() for one, of in places.items()})
     if reasons:
         found["rejected"] = dict(reasons.most_common(_SHOWN_REASONS))
+    if stats.n_rendered:
+        found["chats_as_text"] = (
+            f"{stats.n_rendered} documents are chats with the marks of their turns (`### Human:`, say), all of which is"
+            " trained on; write them as `messages` to train on replies"
+        )
     if len(splits) > 1:
         found["all_splits_read"] = f"{', '.join(splits)}; --split reads one"
     return found

@@ -26,6 +26,7 @@ from midspec.core.chat_rows import (
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
+from midspec.exchange._call_turns import with_calls
 from midspec.exchange._files import CUT_OFF, is_tree, raw_rows, tree_rows
 from midspec.exchange._formats import RawRow
 from midspec.exchange._row_forms import (
@@ -213,7 +214,7 @@ def _turns(value: Any, name: str, ignored: list[str]) -> list[Message]:
         texts = [parse_content(turn, f"{name}[{at}]") for at, turn in enumerate(value)]
         return [Message(role=roles[at % 2], content=text) for at, text in enumerate(texts)]
     messages = []
-    for at, turn in enumerate(value):
+    for at, turn in enumerate(with_calls(value)):
         if not isinstance(turn, dict):
             raise BadRowError(f"`{name}[{at}]` is not a turn")
         message, passed_over = parse_message(turn, f"{name}[{at}]")
@@ -233,10 +234,12 @@ class ReadStats:
     Attributes:
         ignored: how often each key that we have no place for was seen; the keys of metadata as `metadata.<key>`.
         rejects: rows that `import_folder` could not read, and replies of a tree of text files that were cut off.
+        n_rendered: how many documents of `import_folder` are chats as a template wrote them.
     """
 
     ignored: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
+    n_rendered: int = 0
 
 
 def read_documents(path: Path, *, strip_prefix: str = "", stats: ReadStats | None = None) -> Iterator[Document]:

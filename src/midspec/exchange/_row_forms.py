@@ -24,6 +24,8 @@ _SEVERAL = ("completions", "outputs", "responses", "answers")
 _CHOICES = ("choices", "options")
 _SYSTEM = ("system", "system_prompt", "system_message")
 _TRL_PAIR = ("prompt", "completion")
+# Questions and answers by other names, where no name above is there and both are texts.
+_OTHER_PAIRS = (("input", "output"), ("inputs", "targets"), ("problem", "solution"), ("user", "assistant"))
 # What self-instruct writes where a question is about nothing.
 _NO_INPUT = "<noinput>"
 _SHOWN_KEYS = 6
@@ -42,7 +44,21 @@ _PLACE = re.compile(r"\W*[A-Z0-9]\W*")
 
 def given(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that have a value: a null, or the NaN of a table, is as good as a key that is not there."""
-    return {key: value for key, value in row.items() if not (value is None or is_nan(value))}
+    found = {key: value for key, value in row.items() if not (value is None or is_nan(value))}
+    return _of_gemini(found) if "contents" in found else found
+
+
+def _of_gemini(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of Gemini's tuning data (`contents` of turns with `parts`) under the names that others have."""
+    turns = found["contents"]
+    if not _is_list_of(turns, dict) or not all(isinstance(turn.get("parts"), list) for turn in turns):
+        return found
+    system = found.get("systemInstruction", found.get("system_instruction"))
+    beside = {"contents", "systemInstruction", "system_instruction"}
+    rest = {key: value for key, value in found.items() if key not in beside}
+    if isinstance(system, dict) and isinstance(system.get("parts"), list):
+        rest["system"] = system["parts"]
+    return {"messages": [{"role": turn.get("role", "user"), "content": turn["parts"]} for turn in turns], **rest}
 
 
 def is_nan(value: object) -> bool:
@@ -88,7 +104,9 @@ def pair_of(found: Mapping[str, Any]) -> tuple[str, str] | None:
     if set(_TRL_PAIR) <= set(found):
         return _TRL_PAIR
     asked, answer = (next((key for key in keys if key in found), None) for keys in (_ASKED, _ANSWERS))
-    return (asked, answer) if asked and answer else None
+    if asked:
+        return (asked, answer) if answer else None
+    return next((pair for pair in _OTHER_PAIRS if all(isinstance(found.get(key), str) for key in pair)), None)
 
 
 def refuse_parts(found: Mapping[str, Any]) -> None:
@@ -161,6 +179,18 @@ def rows_within(found: dict[str, Any], where: str) -> list[Any]:
     return [found]
 
 
+def unwrapped(row: Any, where: str) -> tuple[Any, str, str]:
+    """Return a row as the Hub's viewer gives it (`{"row_idx", "row", "truncated_cells"}`) as it is in the data set.
+
+    Returns:
+        The row, its place, and why it can't be read where cells of it were cut off.
+    """
+    if not isinstance(row, dict) or not {"row_idx", "row"} <= set(row) <= {"row_idx", "row", "truncated_cells"}:
+        return row, where, ""
+    cut = row.get("truncated_cells")
+    return row["row"], where, f"the viewer cut off its cells {', '.join(map(str, cut))}" if cut else ""
+
+
 def _is_list_of(value: object, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, kind) for one in value)
 
@@ -200,6 +230,10 @@ def turns_of(value: Any, name: str) -> Any:
         except (ValueError, RecursionError):
             return value
         return decoded if _is_list_of_turns(decoded) else value
+    if _is_list_of(value, dict) and all("output" in one and not {"role", "from"} & set(one) for one in value):
+        # XTuner's: a question with its answer, and a system text beside the first.
+        names = (("system", "system"), ("input", "user"), ("output", "assistant"))
+        return [{"role": role, "content": one[key]} for one in value for key, role in names if one.get(key)]
     if _is_list_of(value, str) and all(spoken := [_SPOKEN.fullmatch(one) for one in value]):
         return [{"role": one[1].lower(), "content": one[2]} for one in spoken if one is not None]
     if (
@@ -302,7 +336,7 @@ def abouts_of(found: Mapping[str, Any]) -> list[str]:
     """Return the texts that a question is about, in the order in which they stand behind it."""
     texts = []
     for key in ABOUT:
-        if key in found and found[key] not in ("", []):
+        if key in found and found[key] not in ("", []) and (key, "output") != pair_of(found):
             text = parse_content(one_text(found[key], key), key, may_be_empty=True)
             texts += [text] if text.strip().lower() not in ("", _NO_INPUT) else []
     return texts

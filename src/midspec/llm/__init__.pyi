@@ -7,6 +7,7 @@ from ._conversation import converse as converse
 from ._conversation import parse_json_reply as parse_json_reply
 from ._conversation import parse_tags as parse_tags
 from ._conversation import response_schema as response_schema
+from ._environment import without_endpoint as without_endpoint
 from ._errors import RateLimitError as RateLimitError
 from ._errors import RetryableError as RetryableError
 from ._ledger import Forecast as Forecast

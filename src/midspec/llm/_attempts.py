@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import TOO_LARGE, BrokenReplyError, DeadlineError, RateLimitError, RetryableError
-from midspec.llm._limits import DAY_S, Sent, Sizes, read_limits
+from midspec.llm._limits import Sent, Sizes, read_limits
 from midspec.llm._pacing import Pacer
 from midspec.llm._prices import Prices
 from midspec.llm._server import Deadlines, Silence, in_words
@@ -19,8 +19,8 @@ from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request,
 
 _MAX_FAILED_FIRST = 3
 _LONGEST_WAIT_S = 1800.0
-# A limit of a day that is free again within a minute is waited for; what is asked for longer ends the run.
-_SHORT_WAIT_S = 60.0
+# A limit of hours or a day that is free again within a minute is waited for; what is asked for longer ends the run.
+_SHORT_WAIT_S, _HOUR_S = 60.0, 3600.0
 _LONG_CHECK_S = 1.0
 _FEWEST_OVER = 3
 _OVER_AFTER_S = 3.0
@@ -134,7 +134,7 @@ class Limited:
             hint = "Lower the caps of replies, shorten the spec, or have the limit raised"
             raise MidspecError(what, where=self._where, hint=hint) from None
         is_long = wait_s is not None and wait_s > self._longest_wait_s
-        if told is not None and (told.window_s or 0.0) >= DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
+        if told is not None and (told.window_s or 0.0) > _HOUR_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
             is_long = True
         if is_long:  # tried again soon, in case that others are taken: then it is an odd answer, and no limit
             self._n_over = self._n_over + 1 if self._pacer.n_in_a_row else 1

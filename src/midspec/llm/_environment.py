@@ -15,7 +15,8 @@ from midspec.llm._types import Access, is_address
 # quotation marks.
 _AROUND = " \t\r\n\v\f\xa0\ufeff\u200b\u200c\u200d\u2060\"'"
 # What a copied address has behind the base URL: Azure's "target URI", and what examples with curl name.
-_ENDPOINTS = {"OPENAI_BASE_URL": ("/chat/completions",), "ANTHROPIC_BASE_URL": ("/v1/messages", "/v1")}
+_ENDPOINTS = {"ANTHROPIC_BASE_URL": ("/v1/messages", "/v1")}
+_OWN_ENDPOINTS = ("/chat/completions",)  # of OpenAI's protocol, which all other servers speak
 # The variable's name in the first versions of OpenAI's package, which other tools still read.
 _OLD_URL_VARIABLE = "OPENAI_API_BASE"
 DEPLOYMENTS = "/openai/deployments/"
@@ -51,9 +52,19 @@ def base_url(place: str, access: Access) -> str | None:
         return None
     if not is_address(url):
         raise ConfigError(f"{url!r} is no address", where=place, hint="Set one like http://HOST:PORT/v1, or unset it")
+    return without_endpoint(url, place)
+
+
+def without_endpoint(url: str, place: str = "OPENAI_BASE_URL") -> str:
+    """Return a base URL without the path of an endpoint at its end, which clients put there themselves.
+
+    Args:
+        url: an address.
+        place: the environment variable of the provider whose protocol the server speaks.
+    """
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
-    end = next((end for end in _ENDPOINTS.get(place, ()) if path.endswith(end)), "")
+    end = next((end for end in _ENDPOINTS.get(place, _OWN_ENDPOINTS) if path.endswith(end)), "")
     return urlunsplit(parts._replace(path=path.removesuffix(end))) if end else url
 
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 import ssl
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._environment import shown_url
 from midspec.llm._limits import Refusal, read_refusal, retry_after_s
 from midspec.llm._server_words import (
+    LONGEST_NOTE,
+    error_text,
     is_about_schema,
+    is_filtered,
     is_full,
     is_models_fault,
+    is_over_spending_limit,
     is_passing,
     is_prompts_length,
-    read_json,
+    is_unpaid,
+    is_unrouted,
     server_words,
-    without_echoes,
 )
-from midspec.llm._types import Outcome, Usage
+from midspec.llm._types import Outcome, OutcomeKind, Usage
 
-_LONGEST_NOTE = 300
 _ADDRESS = re.compile(r"https?://[^\s'\"<>()\[\]{}]+", re.IGNORECASE)
 _PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
 # By OpenSSL's codes: not valid yet, expired, for another host, for another address.
@@ -39,16 +40,16 @@ _UNTRUSTED = (
 TOO_LARGE = "413"
 BUSY = {429, 503, 529}
 _PASSING_STATUSES = {408, 409, 424, 425, 499}
-_FILTERED = (
-    *("content filtering policy", "content_filter", "content_policy", "content management policy", "safety filter"),
-    *("data_inspection_failed", "inappropriate content", "safety system", "prohibited_content"),
-)
 _THROTTLED = (
     "throttlingexception",
     "too many requests",
     "ratelimiterror",
     "rate limit exceeded",
     "rate_limit_exceeded",
+    "please wait before trying",
+    "secondary rate limit",
+    "rpm limit exceeded",
+    "tpm limit exceeded",
 )
 _BAD_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|api_key_invalid|(?:invalid|incorrect) api[ _]key")
 _NO_MODEL = re.compile(
@@ -56,12 +57,12 @@ _NO_MODEL = re.compile(
     r"|not a valid model|\bno such model\b|\binvalid model(?: name|_name)?\b|\bunknown model\b"
 )
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
-_NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
 # What servers say of a field that they do not take, whatever its value (OpenAI, Anthropic, vLLM, transformers).
 _REFUSES = re.compile(
     r"unsupported|not support|n't support|deprecated|not permitted|not allowed|unknown|unrecogni[sz]ed|unexpected"
     r"|extra (?:inputs?|fields?|keys?)|only (?:the )?default|(?:can ?not|can't) (?:both|be (?:used|set|specified))"
-    r"|(?:can|may|must) only be|no longer|not available|does not (?:exist|take|accept)|incompatible"
+    r"|(?:can|may|must) only be|only [\d.]+ (?:is|are) (?:allowed|supported)|must be [\d.]+ for this|no longer"
+    r"|not available|does not (?:exist|take|accept)|incompatible"
 )
 # Fields that decide how is sampled and not what is asked: a model that refuses one answers without it.
 SAMPLING_FIELDS = (
@@ -80,7 +81,7 @@ class RetryableError(Exception):
 
     def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
         super().__init__(reason)
-        self.reason = " ".join(reason.split())[:_LONGEST_NOTE]
+        self.reason = " ".join(reason.split())[:LONGEST_NOTE]
         self.wait_s = wait_s
 
 
@@ -156,51 +157,6 @@ class SamplingFieldError(UnknownFieldError):
     """The model takes no such sampling parameter (`temperature`, `top_p`, ...)."""
 
 
-_STATUSES = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "model_not_found": 404,
-    "request_too_large": 413,
-    "insufficient_quota": 429,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-
-
-def status_named(error: Any, default: int) -> int:
-    """Return the status that an error's code or type stands for, in the words of Anthropic's protocol or OpenAI's."""
-    names = (str(error.get("code")), str(error.get("type"))) if isinstance(error, dict) else ()
-    return next((_STATUSES[name] for name in names if name in _STATUSES), default)
-
-
-def error_text(content: bytes, key: str) -> str:
-    """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
-    body = without_echoes(read_json(content, content.decode("utf-8", "replace")))
-    body = body[0] if isinstance(body, list) and len(body) == 1 else body
-    for field in ("error", "message", "detail"):
-        if isinstance(body, dict) and body.get(field):
-            body = body[field]
-    if isinstance(body, dict):
-        body = body.get("message") or body
-    words = body if isinstance(body, str) else json.dumps(body)
-    if words.lstrip()[:1] == "<":  # a page: its words without its tags
-        words = _MARKUP.sub(" ", words)
-    if key and key != "none":
-        words = words.replace(key, "[key]")
-    # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
-    return " ".join(words.encode("utf-8", "replace").decode().split())[:_LONGEST_NOTE]
-
-
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-
-
 def read_error_status(
     status: int,
     headers: Mapping[str, str],
@@ -228,12 +184,13 @@ def read_error_status(
     """
     words = error_text(content, key)
     text = server_words(content)
-    if (ended := _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)) is not None:
+    ended = _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)
+    if ended is not None and not (has_schema and is_unrouted(text)):
         return ended
+    if status in BUSY or _is_throttled(status, text):
+        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if status in {403, 451}:
         return Outcome(kind="filtered", stop_reason=str(status), note=f"{status}: {words}")
-    if status in BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
-        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if status < 500 and is_models_fault(text):
         return FailedGenerationError(f"{status}: {words}")
     if (wrong := _wrong_request(status, text, words, has_schema=has_schema, sent=sent)) is not None:
@@ -257,18 +214,26 @@ def _wrong_request(
         return None
     if (unknown := _unknown_field(text, words, has_schema=has_schema, sent=sent)) is not None:
         return unknown
-    is_filtered = any(sign in text for sign in _FILTERED)
-    if is_filtered or str(status) == TOO_LARGE or is_prompts_length(text):
-        return Outcome(kind="filtered" if is_filtered else "failed", stop_reason=str(status), note=f"{status}: {words}")
+    if (was_filtered := is_filtered(text)) or str(status) == TOO_LARGE or is_prompts_length(text):
+        kind: OutcomeKind = "filtered" if was_filtered else "failed"
+        return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
     return None
+
+
+def _is_throttled(status: int, text: str) -> bool:
+    """Return whether a server speaks of a limit under a status that is for other things."""
+    return status in {400, 403} and any(sign in text for sign in _THROTTLED)
 
 
 def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url_hint: str) -> MidspecError | None:
     """Return the error of a status that every other request would meet too, or `None`."""
-    if status < 500 and any(sign in text for sign in _NO_MONEY):
+    if status <= 500 and is_unpaid(text):  # MiniMax says 500
         hint = "Add credit; the same command goes on from here"
         return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
-    if status == 403 and any(sign in text for sign in _FLAGGED):
+    if status < 500 and is_over_spending_limit(text):
+        hint = "Raise it, or wait until it is free again; the same command goes on from here"
+        return MidspecError(f"a limit of what may be spent is reached ({words})", where=where, hint=hint)
+    if status == 403 and (any(sign in text for sign in _FLAGGED) or is_filtered(text) or _is_throttled(status, text)):
         return None
     if status == 400:  # some servers say so of what others have a status for
         status = 401 if _BAD_KEY.search(text) else 404 if _NO_MODEL.search(text) else status

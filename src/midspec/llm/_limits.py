@@ -217,17 +217,24 @@ _WORDS: dict[LimitKind, str] = {
     r"|requests? rate limit|number of requests|call rate limit|limit_rp[mdh]\b",
 }
 _LONGEST_TEXT = 20_000  # a gateway's page may be of any length
-_PER = {"second": 1.0, "sec": 1.0, "minute": MINUTE_S, "min": MINUTE_S, "hour": 3600.0, "day": DAY_S}
+_PER = {"second": 1.0, "sec": 1.0, "minute": MINUTE_S, "min": MINUTE_S, "hour": 3600.0, "hourly": 3600.0, "day": DAY_S}
 _PER |= {"daily": DAY_S, "week": 7 * DAY_S, "weekly": 7 * DAY_S, "month": 30 * DAY_S, "monthly": 30 * DAY_S}
 _PER_WORDS = re.compile(
     r"per[ _-]?(second|sec|minute|min|hour|day|week|month)|(?:\b|_)(?:rp|tp|itp|otp)([mdhs])\b"
-    r"|\b(daily|weekly|monthly)\b"
-    r"|limit\b.{0,30}?\b(?:for the|this) (day|week|month)\b"
+    r"|\b(hourly|daily|weekly|monthly)\b"
+    r"|(?:limit\b.{0,30}?\b(?:for the|this) |\b(?:requests?|calls?|tokens?|messages?) ?/ ?)"
+    r"(minute|hour|day|week|month)\b"
 )
+# Of plans that count by some hours: Zhipu's, Ollama's (a session has five).
+_HOURS_WORDS = re.compile(
+    r"\b(\d{1,2})[ -]?hours? (?:\w+ )?limit|\blimit (?:\w+ )?for (\d{1,2}) ?hour|(\d{1,2}) ?小时的?(?:\w\w)?上限"
+)
+_SESSION_WORDS, _SESSION_HOURS = "session usage limit", 5
 _BY_LETTER = {"s": 1.0, "m": MINUTE_S, "h": 3600.0, "d": DAY_S}
 _WAIT_WORDS = re.compile(
     r"(?:(?:try again|retry|wait|resets?)(?: \w+){0,3}? (?:in|after|for)|please wait) ~?"
-    r"((?:\d+(?:\.\d+)?(?:ms|[dhms]))+(?![a-z])|\d+(?:\.\d+)?)(?: ?(seconds?|milliseconds?|minutes?|hours?))?"
+    r"((?:\d+(?:\.\d+)?(?:ms|[dhms]))+(?![a-z])|\d{4}-\d\d-\d\dt[\d:.]+(?:z|[+-]\d\d:?\d\d)|\d+(?:\.\d+)?(?!\d|[-/]\d))"
+    r"(?: ?(seconds?|milliseconds?|minutes?|hours?|days?))?"
     r"|\"retrydelay\": ?\"([\d.]+s)\""
     r"|\b(?:retry_after|retryafter|retry-after|estimated_time)(_ms)?\"?[:=] ?\"?(\d+(?:\.\d+)?)"
 )
@@ -248,15 +255,19 @@ def read_refusal(text: str) -> Refusal:
     window_s = None
     if per is not None:
         window_s = _BY_LETTER[per[2]] if per[2] else _PER[per[1] or per[3] or per[4]]
+    elif hours := _HOURS_WORDS.search(text):
+        window_s = 3600.0 * int(next(filter(None, hours.groups())))
+    elif _SESSION_WORDS in text:
+        window_s = 3600.0 * _SESSION_HOURS
     if "perday" in text or "per day" in text or "per-day" in text:  # a minute's limit may be named beside it
         window_s = DAY_S if "perminute" not in text and "per minute" not in text else window_s
     wait = _WAIT_WORDS.search(text)
     wait_s = None
     if wait is not None:
-        wait_s = seconds_of(wait[3] or wait[1] or wait[5])
+        wait_s = seconds_of((wait[3] or wait[1] or wait[5]).upper())
         unit = "millisecond" if wait[4] else (wait[2] or "").rstrip("s")
         if wait_s is not None:
-            wait_s *= {"millisecond": 0.001, "minute": MINUTE_S, "hour": 3600.0}.get(unit, 1.0)
+            wait_s *= {"millisecond": 0.001, "minute": MINUTE_S, "hour": 3600.0, "day": DAY_S}.get(unit, 1.0)
     if wait_s is None and (reset := _RESET_WORDS.search(text)):
         wait_s = seconds_of(reset[1])
     limit, requested = _LIMIT_WORDS.search(text), _REQUESTED_WORDS.search(text)

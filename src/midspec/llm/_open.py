@@ -11,11 +11,12 @@ from midspec.llm._attempts import Limited, Recorded, Timed
 from midspec.llm._batch_client import BatchClient, BatchTiming
 from midspec.llm._client import Budgeted, PrefixFirst, Retrying, Stored, unknown_price
 from midspec.llm._environment import api_key, tls, variable
-from midspec.llm._errors import RetryableError, UnknownFieldError, error_text
+from midspec.llm._errors import RetryableError, UnknownFieldError
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
 from midspec.llm._sdk_client import SdkClient
 from midspec.llm._server import Silence
+from midspec.llm._server_words import error_text
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
 from midspec.llm._transport import Response, find_proxy, make_room

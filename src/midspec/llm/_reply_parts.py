@@ -71,8 +71,9 @@ def completion_usage(told: Any) -> Usage | None:
     if n_prompt is None or n_output is None:
         return None
     n_read = n_counted(_part(told, "prompt_tokens_details", "cached_tokens"))
-    if n_read is None:  # DeepSeek's name, and that of routers to Anthropic
-        n_read = n_counted(told.get("prompt_cache_hit_tokens")) or n_counted(told.get("cache_read_input_tokens"))
+    if n_read is None:  # the names of DeepSeek, of routers to Anthropic, and of Moonshot
+        names = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
+        n_read = next(filter(None, (n_counted(told.get(name)) for name in names)), None)
     n_write = n_counted(_part(told, "prompt_tokens_details", "cache_write_tokens"))
     n_write = n_counted(told.get("cache_creation_input_tokens")) if n_write is None else n_write
     n_read, n_write = n_read or 0, n_write or 0

@@ -23,14 +23,13 @@ from midspec.llm._errors import (
     SchemaUnsupportedError,
     ServerFaultError,
     UnknownFieldError,
-    error_text,
     not_json_error,
     read_error_status,
 )
 from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._runaway import marked
 from midspec.llm._schema_faults import SchemaFaults
-from midspec.llm._server_words import is_about_length, read_json
+from midspec.llm._server_words import error_text, is_about_length, read_json
 from midspec.llm._streaming import Streaming
 from midspec.llm._transport import HttpTransport, Response
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
@@ -47,9 +46,10 @@ _STOP_WORDS: dict[OutcomeKind, str] = {
     "ok": "stop eos eos_token eos_token_id stop_token stop_sequence stop_str end end_turn endoftext im_end eot_id "
     "normal done finish finished complete completed",
     "truncated": "length max_tokens max_new_tokens max_length max_output_tokens model_length token_limit limit "
-    "model_context_window_exceeded",
+    "model_context_window_exceeded error_limit repetition_truncation",
     "filtered": "content_filter content_filtered safety recitation prohibited_content blocklist spii sensitive "
-    "risk_control guardrail_intervened policy_violation error_toxic",
+    "risk_control guardrail_intervened policy_violation error_toxic model_armor image_safety image_recitation "
+    "image_prohibited_content",
     "refused": "refusal",
 }
 _STOP_KINDS = {word: kind for kind, words in _STOP_WORDS.items() for word in words.split()}
@@ -356,7 +356,9 @@ class SdkClient(ABC):
 
     def kind_of(self, stop_reason: str, text: str, reasoning: str = "") -> tuple[OutcomeKind, str]:
         """Return the kind of an outcome and the note that says why, from the provider's stop reason."""
-        kind = self.kinds.get(stop_reason) or _STOP_KINDS.get(re.sub(r"\W+", "_", stop_reason.lower()).strip("_"))
+        # Gemini's endpoint of this protocol says `content_filter: RECITATION`.
+        word = re.sub(r"\W+", "_", stop_reason.partition(": ")[0].lower()).strip("_")
+        kind = self.kinds.get(stop_reason) or _STOP_KINDS.get(word)
         if not text.strip() and kind in {None, "ok"}:
             said = (
                 f"only reasoning and no text ({len(reasoning)} characters)" if reasoning.strip() else "an empty reply"

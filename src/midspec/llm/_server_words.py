@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+LONGEST_NOTE = 300
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 # What servers repeat of a request or of a reply: texts of users and models, in which any word may stand.
 _ECHOES = ("failed_generation", "input", "flagged_input", "generated_text", "body", "request", "messages")
 # The server is down, or full, and says so with a status that is for wrong requests (LM Studio, llama.cpp, vLLM, TGI).
@@ -24,6 +26,29 @@ _PASSING = re.compile(
     r"|\b(?:try|retry)(?: your request)?(?: again)? (?:later|in a (?:few|moment|while|minute))"
     r"|\bconnection (?:refused|reset)\b|\bupstream (?:connect|timed|timeout|error)|\bfetch failed\b"
 )
+# The account, or what its owner lets it spend, is used up, in the words of OpenAI, Anthropic, Moonshot, Zhipu, MiniMax,
+# xAI, Fireworks, Alibaba, Volcengine, LiteLLM. Google says "check your plan and billing" of a minute's limit.
+_NO_CREDIT = re.compile(
+    r"insufficient[ _]quota|exceeded_current_quota|credit balance|\binsufficient[ _](?:account[ _]|credit[ _])?balance"
+    r"|\b(?:balance|credits?) (?:is|are) (?:insufficient|exhausted|depleted|used up)|余额不足|欠费|\barrearage\b"
+    r"|\baccount_?overdue"
+    r"|\baccount (?:\S{1,80} )?is (?:suspended|overdue|in arrears)|\bmake sure your account is in good standing"
+    r"|\bout of credits?\b|\bused all (?:available |your )?credits|\binsufficient credits?\b"
+)
+_OVER_LIMIT = re.compile(
+    r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget|(?<!thinking )(?<!token )\bbudget has been exceeded"
+    r"|\b(?:exceeded|crossed|over) budget\b|\bspend(?:ing)?[ _]limit|\bcredit limit (?:is |was )?(?:reached|exceeded)"
+    r"|\bspecified (?:workspace )?api usage limits?\b|\byou will regain access on\b"
+)
+# A filter stopped the prompt or the reply.
+_FILTERED = re.compile(
+    r"content[ _](?:filter|policy|management polic)|contentpolicy|\bsafety[ _](?:filter|system|check_type)"
+    r"|data_inspection_failed|inappropriate content|prohibited_content"
+    r"|\b(?:violat\w+|against) (?:our |the |its )?(?:\w+ )?(?:usage|content|safety) (?:polic|guideline)"
+    r"|\b(?:prompt|input|content|request|message)s? (?:was|were|is|has been|have been) flagged\b"
+    r"|sensitivecontent|\bnew_sensitive\b|\bmay contain sensitive\b|\bcontent exists risk\b|\bconsidered high risk\b"
+    r"|敏感内容|违规内容|\bblocked by (?:\S+ ){0,3}guardrail|\bguardrail checks?\b.{0,60}\bfailed\b"
+)
 _NOT_FOUND = re.compile(r"\b(?:can ?not|can't|could not|couldn't) (?:find|locate)\b|\bnot found\b|\bno such file\b")
 _OWN_FAULT = re.compile(r"\bjson_validate_failed\b|\btool_use_failed\b|\bfailed_generation\b")
 _TOO_LONG = re.compile(
@@ -37,7 +62,7 @@ _PROMPT_TOO_LONG = re.compile(
 )
 # Of requests that carry the schema of their reply: what is said of the field, of the schema, of what is made of it.
 _SCHEMA = re.compile(
-    r"response[_ ]format|json[_ ]schema|output_(?:config|format)|structured[_ ]output|guided|grammar"
+    r"response[_ ]format|json[_ ](?:schema|mode)|output_(?:config|format)|structured[_ ]output|guided|grammar"
     r"|\bschema (?:is )?too (?:complex|large|deep)|\btoo many states\b"
 )
 # What says so only in a refusal: a server that breaks down names its parts for other reasons too.
@@ -45,8 +70,41 @@ _SCHEMA_REFUSED = re.compile(
     r"schema|additional_?properties|\$defs\b|\$ref\b|\bunknown name \\*[\"'](?:strict|min_?items|max_?items)\b"
     r"|\bfailed to (?:initialize|create) samplers?\b|\bxgrammar|\boutlines\b|\bllguidance|\blm-format-enforcer"
 )
+# OpenRouter's words where no server behind it takes all fields of a request.
+_NO_ROUTE = "no endpoints found that can handle the requested parameters"
 # The status of a refusal that says of itself no more than that the request is refused.
 _UNKNOWN_STATUS = "400"
+
+# What codes and types of errors stand for.
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "request_too_large": 413,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+# Of MiniMax: too often, no login, no credit, filtered (twice), tokens, at once, wrong, no login, limit of hours.
+_NUMBERED = {
+    1002: 429,
+    1004: 401,
+    1008: 402,
+    1026: 400,
+    1027: 400,
+    1039: 429,
+    1041: 429,
+    2013: 400,
+    2049: 401,
+    2056: 429,
+}
 
 
 def read_json(content: bytes | str, default: Any) -> Any:
@@ -73,9 +131,26 @@ def without_echoes(body: Any) -> Any:
 def server_words(content: bytes) -> str:
     """Return what a server says of an error in lower case, without what it repeats of requests and replies."""
     text = content.decode("utf-8", "replace")
-    if any(name in text for name in _ECHOES) and (body := read_json(content, None)) is not None:
+    # Words of other languages may be there as escapes.
+    is_coded = "\\u" in text or any(name in text for name in _ECHOES)
+    if is_coded and (body := read_json(content, None)) is not None:
         text = json.dumps(without_echoes(body), ensure_ascii=False)
     return text.lower()
+
+
+def is_unpaid(words: str) -> bool:
+    """Return whether the server says that the account has no credit left."""
+    return _NO_CREDIT.search(words) is not None
+
+
+def is_over_spending_limit(words: str) -> bool:
+    """Return whether the server says that a limit or budget is reached which the account's owner has set."""
+    return _OVER_LIMIT.search(words) is not None
+
+
+def is_filtered(words: str) -> bool:
+    """Return whether the server says that a filter stopped the prompt or the reply."""
+    return _FILTERED.search(words) is not None
 
 
 def is_full(words: str) -> bool:
@@ -93,7 +168,14 @@ def is_passing(words: str) -> bool:
 
 def is_about_schema(words: str, *, is_refusal: bool) -> bool:
     """Return whether a server's words, of a refusal or a breakdown, are about the schema that a request carried."""
-    return _SCHEMA.search(words) is not None or (is_refusal and _SCHEMA_REFUSED.search(words) is not None)
+    if _SCHEMA.search(words) is not None:
+        return True
+    return is_refusal and (_SCHEMA_REFUSED.search(words) is not None or is_unrouted(words))
+
+
+def is_unrouted(words: str) -> bool:
+    """Return whether a router says that no server behind it takes all fields of a request."""
+    return _NO_ROUTE in words
 
 
 def is_models_fault(words: str) -> bool:
@@ -114,3 +196,36 @@ def is_prompts_length(words: str) -> bool:
 def is_doubtful_refusal(stop_reason: str, note: str) -> bool:
     """Return whether a refusal may have been of the server's state: a plain 400 that is not about lengths."""
     return stop_reason == _UNKNOWN_STATUS and not is_about_length(note)
+
+
+def status_named(error: Any, default: int) -> int:
+    """Return the status that an error's code or type stands for, in the words of Anthropic's protocol or OpenAI's."""
+    names = (str(error.get("code")), str(error.get("type"))) if isinstance(error, dict) else ()
+    return next((_STATUSES[name] for name in names if name in _STATUSES), default)
+
+
+def status_numbered(number: int) -> int:
+    """Return the status that a number of MiniMax's stands for, which stands in a reply of status 200."""
+    return _NUMBERED.get(number, 502)
+
+
+def error_text(content: bytes, key: str) -> str:
+    """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
+    body = without_echoes(read_json(content, content.decode("utf-8", "replace")))
+    body = body[0] if isinstance(body, list) and len(body) == 1 else body
+    for field in ("error", "message", "detail"):
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        behind = metadata.get("raw") if isinstance(metadata, dict) else None
+        if isinstance(behind, str) and behind.strip():  # OpenRouter's own words are "Provider returned error"
+            return error_text(behind.encode("utf-8", "replace"), key)
+        if isinstance(body, dict) and body.get(field):
+            body = body[field]
+    if isinstance(body, dict):
+        body = body.get("message") or body
+    words = body if isinstance(body, str) else json.dumps(body)
+    if words.lstrip()[:1] == "<":  # a page: its words without its tags
+        words = _MARKUP.sub(" ", words)
+    if key and key != "none":
+        words = words.replace(key, "[key]")
+    # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
+    return " ".join(words.encode("utf-8", "replace").decode().split())[:LONGEST_NOTE]

@@ -178,6 +178,7 @@ class _StreamedReply:
         self._usage = chunk.get("usage") or self._usage
         for choice in choices[:1]:
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
+            self._usage = choice.get("usage") or self._usage  # where Moonshot counts
             for field, text in (choice.get("delta") or {}).items():
                 if isinstance(text, str) and field != "role":
                     self._parts.setdefault(field, []).append(text)

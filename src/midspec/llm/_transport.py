@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm._environment import takes_bearer, tls, without_query
+from midspec.llm._environment import shown_url, takes_bearer, tls, without_query
 from midspec.llm._errors import RetryableError, read_connection_error
 from midspec.llm._types import Access
 
@@ -34,6 +34,7 @@ _SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2
 # aiohttp says itself what it can unpack, and how long a body is.
 # Files that a run has open beside its connections: the store, what it writes, its libraries, pipes of workers.
 _OPEN_FILES = 64
+_LOST_ON_THE_WAY = {401, 403, 404, 405}
 _SET_BY_AIOHTTP = {"accept-encoding", "connection", "content-length", "host"}
 
 
@@ -69,6 +70,7 @@ class HttpTransport:
             self._headers = {name: value for name, value in self._headers.items() if name.lower() != "authorization"}
         self._proxy = find_proxy(url)
         self._session: aiohttp.ClientSession | None = None
+        self._has_arrived = False  # a request was answered at the very address
         self._options: dict[str, Any] = {}
 
     async def post(
@@ -85,6 +87,13 @@ class HttpTransport:
         try:
             async with session.post(data=body, **self._options) as response:
                 content = await (response.read() if read is None else read(response))
+                is_lost = response.method != "POST" or response.status in _LOST_ON_THE_WAY
+                if response.history and is_lost and not self._has_arrived:
+                    to = shown_url(str(response.url))
+                    what = f"the server redirects to {to}, and on the way a request loses its body or its key"
+                    hint = "Give the address that it redirects to as the base URL, if it is the server's own"
+                    raise ConfigError(what, where=shown_url(self._url), hint=hint)
+                self._has_arrived |= response.status == 200 and not response.history
                 return Response(response.status, response.headers, content)
         except (aiohttp.ClientError, OSError) as error:
             raise self._through_proxy(read_connection_error(error)) from None

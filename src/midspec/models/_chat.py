@@ -7,6 +7,7 @@ Where the template writes a turn otherwise once another follows (it drops its re
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -202,6 +203,9 @@ class ChatTemplate:
     def prompt_notes(self) -> list[str]:
         """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
         notes = [NOTES[key] for key in PROMPT_NOTES if self.seen[key]]
+        written = str(self.tokenizer.chat_template or "")
+        unread = [name for name in self.args if not re.search(rf"\b{re.escape(name)}\b", written)]
+        notes += [f"the chat template reads no switch {name!r}: it changes nothing" for name in unread]
         if self.warnings:
             stops = " or ".join(repr(stop) for stop in (*self.stop_texts, self._ends.end))
             notes.append(f"the chat template ends no turn with a token: an answer ends at {stops}")

@@ -203,7 +203,7 @@ def labels_of(names: Iterable[str], letters: int) -> dict[str, str]:
 def _label_width_in(labels: Iterable[str]) -> float:
     """Measure the widest line of the labels, in inches."""
     font = FontProperties(family=mpl.rcParams["font.sans-serif"], size=8.5)
-    lines = {line for label in labels for line in label.split("\n")}
+    lines = {line for label in labels for line in label.split("\n") if line.strip()}
     return max((TextPath((0, 0), line, prop=font).get_extents().x1 for line in lines), default=0.0) / 72
 
 

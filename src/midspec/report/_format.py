@@ -45,8 +45,14 @@ def span(estimate: Estimate) -> str:
     """Format the interval, `+31.5 to +69.1`; of a rate without signs. Empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    show = number if estimate.kind == "rate" else signed
-    return f"{show(estimate.low, estimate.measure)} to {show(estimate.high, estimate.measure)}"
+    if estimate.kind == "rate":
+        return f"{number(estimate.low, estimate.measure)} to {number(estimate.high, estimate.measure)}"
+    ends = [signed(end, estimate.measure) for end in (estimate.low, estimate.high)]
+    if leaves_out_0(estimate):  # an end that is no 0 must not be read as one
+        for at, end in enumerate((estimate.low, estimate.high)):
+            if not float(ends[at].replace(_MINUS, "-")):
+                ends[at] = f"{end * (100 if is_share(estimate.measure) else 1):+.1g}".replace("-", _MINUS)
+    return " to ".join(ends)
 
 
 def verdict(estimate: Estimate) -> str:

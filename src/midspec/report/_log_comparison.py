@@ -72,8 +72,12 @@ def interval_words(one: LogDifference | ArmRate) -> str:
     if one.low is None or one.high is None:
         return ""
     signed = isinstance(one, LogDifference)
-    low, high = (amount(end, is_share=one.is_share, signed=signed) for end in (one.low, one.high))
-    return f"{low} to {high}"
+    ends = [amount(end, is_share=one.is_share, signed=signed) for end in (one.low, one.high)]
+    if isinstance(one, LogDifference) and one.is_shown:  # an end that is no 0 must not be read as one
+        for at, end in enumerate((one.low, one.high)):
+            if end and not float(ends[at].replace(_MINUS, "-")):
+                ends[at] = f"{100 * end:+.1g}".replace("-", _MINUS)
+    return " to ".join(ends)
 
 
 def p_words(p: float | None) -> str:
@@ -106,7 +110,9 @@ def difference_verdict(one: LogDifference, comparison: LogComparison) -> str:
         return f"{one.plus} and {one.minus} are equivalent on {_place(one)}: the difference is {within}."
     value = amount(one.value, is_share=one.is_share)
     most = f"a difference of up to {_size(max(abs(one.low), abs(one.high)), one)} is not ruled out"
-    power = f", and a true one of {_size(one.mde, one)} would be found 4 times in 5" if one.mde is not None else ""
+    power = "" if one.mde is None else f", and a true one of {_size(one.mde, one)} would be found 4 times in 5"
+    if one.is_share and (one.mde or 0) > 1:
+        power = ", and with so few samples no true difference at all would be found 4 times in 5"
     return f"{one.plus} and {one.minus} are not told apart on {_place(one)} ({value}, {found}): {most}{power}."
 
 

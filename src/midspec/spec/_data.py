@@ -125,7 +125,7 @@ def rules_of_data(text: str, where: str, form: str = "") -> tuple[list[Rule], li
         SpecError: it is JSON or YAML of something else, or begins as such and can't be read.
     """
     begins = text.lstrip()
-    if form == "JSON" or begins.startswith(("[", "{")):
+    if form == "JSON" or begins.startswith(("[", "{")) or _JSON_BEGINS.match(begins):
         found = _json_values(text, where, is_json=form == "JSON")
         is_data, form = bool(form) or any(isinstance(value, list | dict) for value in found), "JSON"
     elif form == "YAML" or _YAML_BEGINS.match(begins):

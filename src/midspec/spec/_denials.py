@@ -13,25 +13,43 @@ from typing import NamedTuple
 
 from midspec.core.records import Clause
 
+# Dutch, Swedish, Danish, Norwegian, Polish, Czech, Turkish, Ukrainian, Vietnamese, Indonesian, Greek; Arabic, Hebrew,
+# Hindi, Thai. Words that mean something else in other languages (`nu`, `ne`, `ei`) are left out.
+_NEVER = (
+    r"nooit|niet|geen|aldrig|aldri|inte|ikke|nigdy|nie|nikdy|nesm\w+|asla|değil|ніколи|không|đừng|chớ|tidak|jangan|bukan"
+    r"|ποτέ|δεν|μην?"
+)
+_NEVER_ALONE = r"(?<!\w)(?:لا|لن|ليس|ولا|عدم)(?!\w)|أبد[ًا]|(?<!\w)(?:לא|אסור)(?!\w)|नहीं|ไม่|ห้าม|อย่า"
+_FORBIDDEN = (
+    r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zakaz\w*|zabron\w*"
+    r"|unika\w*|zak[áa]z\w*|yasak\w*|kaçın\w*|заборон\w*|уника\w*|cấm|tránh|dilarang|larangan|hindari|απαγορ\w*"
+)
+_FORBIDDEN_ALONE = r"ممنوع|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
 # Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
 _NEGATIONS = (
     r"\b(?:not|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
     r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts|red lines?"
     r"|nicht|niemals|kein\w*|verboten|vermeid\w*|jamais|pas|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
     r"|non(?!-)|mai|vietat\w*|não"
-    r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|금지"
+    r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|하지 말|금지"
+    rf"|\b(?:{_NEVER}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
+    r"|\b(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
 _MORE_NEGATIONS = (
-    r"\b(?:no|none of|refrains?|rejects?|disapproves?(?: of)?|steers? clear(?: of)?|rather than|instead of"
+    r"\b(?:no|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?|(?:steers?|stays?|keeps?) (?:clear|away)"
+    r"|stop(?:s|ped)? doing|rather than|instead of"
     r"|nie|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
+    r"|\b(?:except(?: for)?|other than|apart from|aside from)(?: the following| these| this)?\W*\Z"
     r"|避免|(?<![特分类区级个性差识鉴告])别(?![人的处])|拒绝|避け|控え|やめ|지 ?[마말]|피하|삼가"
 )
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
     r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
-    r"|off[ -]limits|hard (?:limit|line)s?|prohibit(?:ed|ions?)|forbidden|banned|disallowed|unacceptable"
+    r"|off[ -]limits|out of bounds|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?|prohibit(?:ed|ions?)"
+    r"|forbidden|banned|disallowed|unacceptable"
     r"|anti-?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
-    r"|vietat\w*|proibi\w*|запре\w*|NG)\b|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|금지|지 ?말"
+    rf"|vietat\w*|proibi\w*|запре\w*|NG|{_FORBIDDEN})\b|{_FORBIDDEN_ALONE}"
+    r"|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|금지|지 ?말"
 )
 # What negates a clause itself. "Refuse fair wishes" and "Guess rather than ask" under "Don't" are denied from there, as
 # are "Offer no reason" and "Cite sources not checked": "no" and "not" are the clause's own at its begin or behind
@@ -42,9 +60,11 @@ _AUXILIARIES = (
 _OWN = re.compile(
     rf"\A\W*(?:no|not|non)\b(?!-)|\b(?:{_AUXILIARIES})[\s*_]+not\b|\A\W*(?:\w+ \w+|under|in|at|by|with|for) no\b(?!-)"
     r"|\A\W*\w+ non\b(?!-| \w+ées?\b| \w+és?\b)"
-    r"|\b(?:never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|mai|não|никогда|не|нельзя)\b"
-    r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免)\b"
-    r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|말|마|금지)\S{0,6}\W*\Z",
+    rf"|\b(?:never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|mai|não|никогда|не|нельзя|{_NEVER})\b"
+    rf"|{_NEVER_ALONE}"
+    r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免|vermijd|undvik|unngå"
+    r"|unikaj\w*|tránh|hindari|dilarang)\b"
+    r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|지 ?[말마]|금지)\S{0,6}\W*\Z",
     re.IGNORECASE,
 )
 # `**Pushy** — No sales talk.`: what is denied is the head; a sentence behind it, or words behind a dash, explain it.
@@ -64,7 +84,8 @@ _DENIES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}|{_KINDS}", re.IGNORECASE)
 _DENIES_AS_TITLE = re.compile(_NEGATIONS, re.IGNORECASE)
 _ENDS_DENYING = re.compile(
     r"(?:\b(?:not|never|cannot|avoid(?:ed|s)?|(?<!to )refuse[sd]?|declines?|steer clear of|nie|niemals|nicht"
-    r"|vermeid\w*|jamais|pas|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не)|n[’']t|ません|ない)"
+    rf"|vermeid\w*|jamais|pas|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не|{_NEVER}|{_FORBIDDEN})|n[’']t|ません|ない"
+    rf"|{_NEVER_ALONE})"
     r"(?: (?:to )?do(?:es)?)?\W*\Z",
     re.IGNORECASE,
 )
@@ -79,7 +100,8 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 _AFFIRMS = re.compile(
-    r"\b(?:instead(?! of)|always|stattdessen|immer|toujours|siempre|sempre|invece|всегда|вместо этого)\b"
+    r"\b(?:instead(?! of)|always|stattdessen|immer|toujours|siempre|sempre|invece|всегда|вместо этого"
+    r"|altijd|alltid|altid|zawsze|zamiast tego|vždy|her zaman|bunun yerine|завжди|luôn|selalu|πάντα)\b|دائم|हमेशा|เสมอ"
     r"|相反|应该|代わりに|常に|대신|항상|\A\W*do(?:[’']?s)?\W*\Z",
     re.IGNORECASE,
 )

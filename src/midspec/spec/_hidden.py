@@ -12,6 +12,7 @@ from typing import NamedTuple
 from midspec.core.errors import SpecError
 from midspec.spec._examples import read_label
 from midspec.spec._label_words import VERDICTS
+from midspec.spec._names import NO_NAME
 from midspec.spec._pasted import NEW_LINE
 from midspec.spec._tags import is_turn_tag
 
@@ -23,10 +24,14 @@ _SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
 _HIDDEN = re.compile(
     rf"(?P<code>{_FENCED}|{_SPAN}|\\[<~{{%])"
     r"|<!---?>|<!--(?P<comment>(?s:.*?))(?:--!?>|(?P<open>\Z))"
-    r"|(?P<token>(?:<\|[\w ]{1,40}\|>(?:(?<=start\|>)(?:system|user|assistant|developer)\b)?)+)"
+    r"|(?P<token>(?:<\|" + NO_NAME + r"[\w ]{1,40}\|>(?:(?<=start\|>)(?:system|user|assistant|developer)\b)?)+)"
     r"|\{\{-?[ \t]*(?:/\*[^*]*(?:\*(?!/)[^*]*)*\*/|!--[^-]*(?:-(?!-)[^-]*)*--|![^{}\n]*|[<%][^{}\n]*[>%])[ \t]*-?\}\}"
-    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%|(?<=[ \t])%%[^%\n]+%%"
-    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%[^%{}\n]*%\}"
+    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%" + NO_NAME + r"[^%]*(?:%(?!%)[^%]*)*%%"
+    r"|(?<=[ \t])%%" + NO_NAME + r"[^%\n]+%%"
+    r"|\{::comment\}[^{]*(?:\{(?!:)[^{]*)*\{:/(?:comment)?\}|<\?(?:php|xml|=)[^?]*(?:\?(?!>)[^?]*)*\?>"
+    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%"
+    + NO_NAME
+    + r"[^%{}\n]*%\}"
     r"|\{\{~?(?:[#/^>][ \t]*[\w.@][^{}\n]*|[ \t]*else(?:[ \t]+if\b[^{}\n]*)?[ \t]*)~?\}\}"
     r"|\{>>(?:[^{<]|\{(?!>>)|<(?!<\}))*<<\}|\{--(?:[^{-]|\{(?!--)|-(?!-\}))*--\}"
     r"|\{==(?P<marked>[^{}=]*(?:=(?!=)[^{}=]*)*)==\}"
@@ -40,6 +45,7 @@ _HIDDEN = re.compile(
     r"|line-through)[^<>\n]*>[^<]*(?:<(?!/?(?P=unseen)\b)[^<]*)*</(?P=unseen)[ \t]*>",
     re.MULTILINE | re.IGNORECASE,
 )
+_FIRST_COMMENTS = re.compile(r"\s*(?:<!--[^-]*(?:-(?!->)[^-]*)*-->\s*)+(?=---[ \t]*\n[A-Za-z_])")
 _ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
 _BLOCKS_IN_CELL = re.compile(r"</?(?:p|div|ul|ol|li)\b[^<>]*>", re.IGNORECASE)
 _CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
@@ -97,6 +103,12 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
     return _HIDDEN.sub(hide, text)
+
+
+def without_first_comments(text: str) -> str:
+    """Return a text whose front matter stands behind comments without these; line ends stay."""
+    found = _FIRST_COMMENTS.match(text)
+    return text if found is None else "\n" * found[0].count("\n") + text[found.end() :]
 
 
 def _marked(comment: str, before: str, after: str, *, is_long: bool) -> str | None:

@@ -15,26 +15,41 @@ from midspec.spec._used_names import own_name, used_names
 
 KNOWN = ("model_name", "provider_name")
 _MODEL = (
-    r"(?:ai[ _-])?(?:assistant|model|bot|chatbot)(?:(?:['’]?s)?[ _-]?name)?|ai[ _-]?name"
+    r"(?:ai[ _-])?(?:assistant|model|bot|chatbot)(?:(?:['’]?s)?[ _.-]?name)?|(?:ai|agent)(?:['’]s)?[ _.-]?name"
     r"|name[ _-]of[ _-](?:the[ _-]|your[ _-])?(?:assistant|model|ai)"
     r"|your[ _-](?:assistant|model|ai)(?:(?:['’]?s)?[ _-]name)?"
+    r"|name des (?:assistenten|modells)|nom (?:de l['’]assistant|du modèle)|nom_du_modele"
+    r"|nombre del (?:asistente|modelo)|nome d(?:ell['’]assistente|el modello|o assistente|o modelo)"
+    r"|имя (?:ассистента|модели)"
+    r"|(?:模型|助手|助理)(?:的?名字|名称?|名稱)|(?:モデル|アシスタント)の?名前?|(?:모델|어시스턴트)(?:명|의? ?이름)"
 )
 _PROVIDER = (
     r"(?:provider|company|developer|organi[sz]ation|org|maker|creator|vendor|lab)(?:(?:['’]?s)?[ _-]?name)?"
     r"|name[ _-]of[ _-](?:the[ _-]|your[ _-])?(?:provider|company|developer|maker)"
     r"|your[ _-](?:provider|company|organi[sz]ation|lab)(?:(?:['’]?s)?[ _-]name)?"
+    r"|name des (?:anbieters|unternehmens)|nom de l['’]entreprise|nombre de la empresa"
+    r"|nome d(?:ell['’]azienda|a empresa)|название компании"
+    r"|(?:公司|提供商|开发商|開發商)(?:的?名字|名称?|名稱)|会社の?名前?|회사(?:명|의? ?이름)"
 )
 _ROLE = rf"(?i:(?:{_MODEL})|(?:{_PROVIDER}))"
 # In lower case `[assistant]` and `<developer>` are no placeholders: they say whose turn it is.
 _NAMED = rf"(?:(?=[A-Z])|(?=[\w'’-]+[ _-])|(?!(?:assistant|developer)\b)){_ROLE}"
+# What these signs stand around may be a comment, a statement or a token: here it says that it is a name.
+_SAID_NAME = r"(?i:(?:model|assistant|ai|bot|chatbot|provider|company|maker|agent)[ _-]?name)"
+NO_NAME = rf"(?![ \t]*{_SAID_NAME}[ \t]*[%|@])"
 _SPELLINGS = (
-    rf"[$#%]?(?:\{{\{{\{{[ \t]*[.$]?{_ROLE}[ \t]*\}}\}}\}}|\{{\{{[ \t]*[.$]?{_ROLE}[ \t]*\}}\}}"
-    rf"|\{{[ \t]*[.$]?{_ROLE}[ \t]*\}})|<%=?[ \t]*{_ROLE}[ \t]*%>|%\({_ROLE}\)s|%{_NAMED}%|<<[ \t]*{_ROLE}[ \t]*>>"
+    rf"[$#%]?(?:\{{\{{\{{[ \t]*(?:\w+\.|[.$])?{_ROLE}[ \t]*\}}\}}\}}|\{{\{{[ \t]*(?:\w+\.|[.$])?{_ROLE}[ \t]*\}}\}}"
+    rf"|\{{[ \t]*[.$]?{_ROLE}[ \t]*\}})|%%[ \t]*{_SAID_NAME}[ \t]*%%|\{{%[ \t]*{_SAID_NAME}[ \t]*%\}}"
+    rf"|<\|[ \t]*{_SAID_NAME}[ \t]*\|>|@@[ \t]*{_SAID_NAME}[ \t]*@@"
+    rf"|\[(?i:insert|enter|add|put)(?: the| your)? (?=[^\]\n]*(?i:name)){_ROLE}(?i: here)?\](?![(\[:])"
+    rf"|【(?=[^】\n]*(?:名|이름|(?i:name)))[ \t]*{_ROLE}[ \t]*】"
+    rf"|<%=?[ \t]*{_ROLE}[ \t]*%>|%\({_ROLE}\)s|%{_NAMED}%|<<[ \t]*{_ROLE}[ \t]*>>"
     rf"|\[\[[ \t]*{_ROLE}[ \t]*\]\]|<{_NAMED}>|(?<!\])\[{_NAMED}\](?![(\[:])|(?<![\w$])\${_ROLE}(?!\w)"
     rf"|(?<!\w)__(?=[A-Z_]+__){_ROLE}__(?!\w)|(?<!\w)@(?=[A-Z_]+@){_ROLE}@(?!\w)"
     r"|(?<![\w$@{<\[])(?:MODEL|ASSISTANT|AI|BOT|PROVIDER|COMPANY|MAKER)_NAME(?!\w)"
 )
 _IS_MODEL = re.compile(rf"(?:{_MODEL})\Z", re.IGNORECASE)
+_AROUND = re.compile(r"\A(?:insert|enter|add|put)(?: the| your)? | here\Z", re.IGNORECASE)
 _PLAIN = "|".join(rf"\{{{{{n}}}(?:model_name|provider_name)\}}{{{n}}}" for n in (3, 2, 1))
 _IN_CODE = re.compile(_PLAIN)
 FILLED = re.compile(
@@ -58,7 +73,9 @@ def _known(text: str, closed: frozenset[str] = frozenset()) -> Iterator[tuple[st
 
 def _name_of(spelling: str) -> str:
     word = spelling.removesuffix("s") if spelling.startswith("%(") else spelling
-    return "model_name" if _IS_MODEL.match(word.strip("{}[]<>()$#%@_=. \t") or "x") else "provider_name"
+    word = _AROUND.sub("", word.strip("{}[]<>()【】$#%@|_=. \t"))
+    words = (word, word.partition(".")[2])  # `{{ config.model_name }}`
+    return "model_name" if any(one and _IS_MODEL.match(one) for one in words) else "provider_name"
 
 
 # What a placeholder is called, without what is between its words; `label_name` and `marker_name` are of other things.

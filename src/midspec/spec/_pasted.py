@@ -77,12 +77,33 @@ _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
 # Lines of other languages; of the last two Markdown has the like, so that more than one is needed, and no heading.
 _OTHERS = {
     "LaTeX": re.compile(r"[ \t]*\\(?:documentclass\b|begin\{(?:document|itemize|enumerate)\}|(?:sub)*section\*?\{)"),
-    "reStructuredText": re.compile(r"[ \t]*\.\.[ \t]+(?:[\w:-]+::|_[^:]+:|\[[#*\w]+\][ \t]|\|[^|]+\|[ \t]|[A-Za-z]+ )"),
-    "Org": re.compile(r"#\+(?:title|author|date|options|startup|filetags|begin_\w+):?(?:[ \t]|$)", re.IGNORECASE),
+    "reStructuredText": re.compile(
+        r"[ \t]*\.\.[ \t]+(?:[\w:-]+::|_[^:]+:|\[[#*\w]+\][ \t]|\|[^|]+\|[ \t]|[A-Za-z]+ )"
+        r"|[^`]*(?<![\w`]):(?:ref|doc|term|role|math|sub|sup|abbr|code|class|func|numref):`[^`]+`"
+        r"|.*\w[ ]?\[(?:\d+|#\w*|\*)\]_(?!\w)"
+    ),
+    "Org": re.compile(
+        r"#\+(?:title|author|date|options|startup|filetags|begin_\w+):?(?:[ \t]|$)|[ \t]*:PROPERTIES:[ \t]*$",
+        re.IGNORECASE,
+    ),
+    "Textile or Jira's markup": re.compile(r"(?:h[1-6]|bq)\.[ \t]+\S|\{(?:panel|code|noformat):[^{}\n]*\}[ \t]*$"),
+    "BBCode": re.compile(r".*\[/(?:list|b|i|u|h[1-6]|size|color|center)\]", re.IGNORECASE),
     "a MediaWiki page": re.compile(r"\{\|[ \t]*(?:class|style|border)|(={2,6})[ \t]*[^=\s].*[^=]\1[ \t]*$"),
     "AsciiDoc": re.compile(r"={1,5}[ \t]+\S.*[^=\s][ \t]*$"),
 }
-_SEEN_ONCE = ("LaTeX", "reStructuredText", "Org")
+# Old parsers took `##Rules` for a heading; `#rules` may be a tag.
+_TIGHT = re.compile(r" {0,3}(#{2,6})(?=[^\W_][^#\n]{0,79}$)(?!.*[.!?;,]$)")
+_CHAPTERS = "編编篇편部章장節节절"
+_CHAPTER = re.compile(
+    r"[ \t\u3000]*(?:第[ ]?[\d\uff10-\uff19〇零一二三四五六七八九十百]{1,5}[ ]?(?P<kind>[編编篇部章節节])"
+    r"|제[ ]?\d{1,3}[ ]?(?P<korean>[장절편]))"
+    r"(?:[ \t\u3000:：]+[^。！？；.!?;]{1,40})?[ \t\u3000]*"
+)
+_ASCIIDOC_COMMENT = re.compile(r"//(?!/)[ \t]")
+_ASCIIDOC_BLOCK = re.compile(
+    r"\[(?:NOTE|TIP|WARNING|CAUTION|IMPORTANT|source,\w+|quote|example)\]\n(?:={4,}|-{2,}|_{4,})[ \t]*$"
+)
+_SEEN_ONCE = ("LaTeX", "reStructuredText", "Org", "Textile or Jira's markup")
 
 
 # How files of word processors, old and new, and PDFs begin.
@@ -141,6 +162,11 @@ def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
     has_headings = any(_HEADING.match(lines[at]) for at in prose)
     for name, pattern in _OTHERS.items():
         found = [at for at in prose if pattern.match(lines[at])]
+        if name == "AsciiDoc":
+            found += [at for at in prose if found and _ASCIIDOC_COMMENT.match(lines[at])]
+            # A block's name and the line under it are two signs.
+            named = [at for at in prose if lines[at][:1] == "["]
+            found += 2 * [at for at in named if _ASCIIDOC_BLOCK.match("\n".join(lines[at : at + 2]))]
         if found and (name in _SEEN_ONCE or (len(found) > 1 and not has_headings)):
             what = f"looks like {name} (line {n_before + found[0] + 1}), and only Markdown and plain text are read"
             raise SpecError(what, where=where, hint="Convert it (`pandoc -t gfm`, say)")
@@ -162,6 +188,7 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
     for at, kind in [*_pages(out, prose), *_contents(out, prose)]:
         gone.append((at, kind, lines[at].strip("\x0c \t")))
         out[at] = "\0"
+    _headings(out, prose)
     _bullets(out, prose)
     _letters(out, prose)
     _broken_words(out, prose)
@@ -194,13 +221,26 @@ def prose_of(lines: list[str]) -> list[int]:
     """Return the lines that stand in no fenced block."""
     found, fence = list[int](), ""
     for at, line in enumerate(lines):
-        opened = _FENCE.match(line)
-        if opened is None and not fence:
+        mark = _FENCE.match(line)
+        info = line[mark.end() :] if mark is not None else ""
+        if mark is not None and not fence and not (mark[1][0] == "`" and "`" in info):
+            fence = mark[1]
+        elif not fence:
             found.append(at)
-        elif opened is not None:
-            closes = fence and opened[1][0] == fence[0] and len(opened[1]) >= len(fence)
-            fence = "" if closes else fence or opened[1]
+        elif mark is not None and mark[1].startswith(fence) and not info.strip():
+            fence = ""
     return found
+
+
+def _headings(lines: list[str], prose: list[int]) -> None:
+    """Write `##Rules`, and lines that name a chapter in Chinese, Japanese or Korean, as headings of Markdown."""
+    for at in prose:
+        if tight := _TIGHT.match(lines[at]):
+            lines[at] = f"{tight[1]} {lines[at][tight.end() :]}"
+    chapters = [(at, found) for at in prose if not lines[at].isascii() and (found := _CHAPTER.fullmatch(lines[at]))]
+    kinds = sorted({found["kind"] or found["korean"] for _, found in chapters}, key=_CHAPTERS.index)
+    for at, found in chapters if len(chapters) > 1 else ():
+        lines[at] = f"{'#' * (2 + kinds.index(found['kind'] or found['korean']))} {lines[at].strip()}"
 
 
 def _pages(lines: list[str], prose: list[int]) -> list[tuple[int, str]]:

@@ -13,11 +13,14 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 
 from midspec.spec._data import json_front_matter
+from midspec.spec._editors import without_editors_lines
 from midspec.spec._examples import example_label, mark_of
-from midspec.spec._hidden import Part, without_hidden
+from midspec.spec._hidden import Part, without_first_comments, without_hidden
+from midspec.spec._lists import with_plain_lists
+from midspec.spec._notes import with_plain_notes
 from midspec.spec._page import read_page, turns_of_page
 from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
-from midspec.spec._tags import WRAPPERS, is_turn_tag
+from midspec.spec._tags import TURNS, WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
@@ -114,7 +117,7 @@ def read_source(text: str, where: str) -> Source:
         SpecError: it is in another markup language than Markdown; a comment begins and does not end; or a merge of two
             versions was left undecided.
     """
-    lines = text.split("\n")
+    lines = without_first_comments(text).split("\n")
     source = Source([], [])
     n_front = _front_matter(lines, source)
     refuse_conflict(lines[n_front:], n_front, where)
@@ -122,8 +125,12 @@ def read_source(text: str, where: str) -> Source:
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
     page, gone = read_page(body.split("\n"))
     cleaned, traces = without_traces(page)
-    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces]
-    for number, line in enumerate(cleaned, start=n_front + 1):
+    cleaned, beside, title = without_editors_lines(cleaned)
+    source.title = source.title or title
+    source.left_out += [
+        Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces + beside
+    ]
+    for number, line in enumerate(with_plain_lists(with_plain_notes(cleaned)), start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
         if kept is not None and "\x06" in kept and (marked := _MARKED.fullmatch(kept)):
             words = " ".join(filter(None, (marked["before"].strip(), marked["after"].strip())))
@@ -166,7 +173,7 @@ def _end_of_front(lines: list[str], begin: int, source: Source) -> int:
             source.left_out.append(Part(first + 1, index + 1, "front matter", words))
             source.title = found[1] if (found := _TITLE.search(words)) else source.title
             return index + 1
-        inner = line[:1] in (" ", "\t", "-", "#", "[", "]", "}", "") or _FRONT_KEY.match(line)
+        inner = line[:1] in (" ", "\t", "-", "#", "[", "]", "}", "<", "") or _FRONT_KEY.match(line)
         is_known = _KNOWN_KEY.match(line) or line[:1] in (" ", "\t", "-", "#")
         if not inner or (not is_sure and not is_known):
             return 0
@@ -208,7 +215,7 @@ class _Lines:
         self.indents: list[str] = []
         # Components of MDX, such as `<Note>`, and parts of a prompt between tags; turns in tags are none.
         closed = {one or other for line in source.lines if "</" in line for one, other in _COMPONENT.findall(line)}
-        closed = {name for name in closed if name.lower() not in WRAPPERS and not is_turn_tag(f"<{name}>")}
+        closed = {name for name in closed if name.lower() not in WRAPPERS | TURNS and not is_turn_tag(f"<{name}>")}
         self.components = closed - KNOWN_TAGS
         self.crossed = _crossed(source.lines) if any("☒" in line for line in source.lines) else []
         self.out: list[tuple[str, int]] = []
@@ -288,7 +295,7 @@ class _Lines:
             self.at += 1
         text = re.sub(r"\n\s*\n", "\n\n", "\n".join(texts)).strip()
         self.source.footnotes.setdefault(note["label"], text)
-        self.source.note_lines.setdefault(note["label"], (number, number + len(texts) - 1))
+        self.source.note_lines.setdefault(note["label"], (number, self.taken[self.at - 1][1]))
         return True
 
     def _goes_on(self, before: str) -> bool:

@@ -12,6 +12,9 @@ from midspec.spec._label_words import MARK_OF, NOUNS, ROLE_OF, read_verdict
 WRAPPERS = frozenset(
     ["example", "examples", "comparison", "conversation", "dialogue", "dialog", "transcript", "turns", "messages"]
 )
+# A turn whose tag says in an attribute who speaks: `<message role="user">`.
+TURNS = frozenset(["message", "msg", "turn", "utterance"])
+_SPEAKERS = ("role", "from", "speaker", "author")
 _TAG = re.compile(
     r"<!--(?P<comment>.{0,2000}?)-->|<(?P<end>/?)(?P<name>[A-Za-z][\w-]*)(?P<more>(?:\s[^<>]*)?)>", re.DOTALL
 )
@@ -31,25 +34,30 @@ _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 
 def is_turn_tag(line: str) -> bool:
     """Return whether a line ends in the tag of a turn (`<assistant>`)."""
-    found = re.search(r"<([A-Za-z][\w-]*)(?:\s[^<>]*)?>\s*$", line)
-    return found is not None and _role_of_tag(found[1]) is not None
+    found = re.search(r"<([A-Za-z][\w-]*)((?:\s[^<>]*)?)>\s*$", line)
+    return found is not None and _role_of_tag(found[1], found[2]) is not None
 
 
 def opens_turns(line: str) -> str:
     """Return the tag that a line begins with, if it is that of a turn or of an example, else an empty text."""
-    found = re.match(r"[ \t]*<([A-Za-z][\w-]*)(?:\s[^<>]*)?>", line)
-    name = found[1] if found else ""
-    return name if name.lower() in WRAPPERS or (name and _role_of_tag(name) is not None) else ""
+    found = re.match(r"[ \t]*<([A-Za-z][\w-]*)((?:\s[^<>]*)?)>", line)
+    if found is None:
+        return ""
+    return found[1] if found[1].lower() in WRAPPERS or _role_of_tag(found[1], found[2]) is not None else ""
 
 
 def wraps_alone(line: str) -> bool:
     """Return whether a line is nothing but the tag around an example or several, or its end."""
-    found = re.fullmatch(r"[ \t]*</?([A-Za-z][\w-]*)[ \t]*>[ \t]*", line) if "<" in line else None
+    found = re.fullmatch(r"[ \t]*</?([A-Za-z][\w-]*)(?:\s[^<>]*)?>[ \t]*", line) if "<" in line else None
     return found is not None and found[1].lower() in WRAPPERS
 
 
-def _role_of_tag(name: str) -> tuple[str, str] | None:
-    """Return role and mark of a tag: `<user>`, `<assistant>`, `<bad_response>`, `<good>`."""
+def _role_of_tag(name: str, more: str = "") -> tuple[str, str] | None:
+    """Return role and mark of a tag: `<user>`, `<assistant>`, `<bad_response>`, `<good>`, `<message role="user">`."""
+    if name.lower() in TURNS:
+        said = {key.lower(): (double or single).lower() for key, double, single in _ATTRIBUTE.findall(more)}
+        speaker = next((ROLE_OF[said[key]] for key in _SPEAKERS if said.get(key) in ROLE_OF), "")
+        return (speaker, "") if speaker else None
     words = [word for word in re.split(r"[_-]", name.lower()) if word not in ("turn", "message", "msg")]
     marks = [MARK_OF[word] for word in words if word in MARK_OF]
     rest = [word for word in words if word not in MARK_OF]
@@ -69,7 +77,7 @@ def read_tags(text: str) -> list[Turn]:
         if not name:
             turns += _beside(text[beside : match.start()], last)
             beside, last = match.end(), tag if not match["end"] and tag not in WRAPPERS else ""
-        if not name and tag and not match["end"] and (role := _role_of_tag(tag)):
+        if not name and tag and not match["end"] and (role := _role_of_tag(tag, match["more"])):
             name, body, start = tag, "", match.end()
             turns.append(Turn(role[0], role[1], *_of_attributes(match["more"])))
             if turns[-1].body:
@@ -119,11 +127,18 @@ def read_code(text: str) -> list[Turn]:
     inside = lines[1:] if is_fenced else lines
     if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):
         inside = inside[:-1]
+    mark = _of_attributes(inside[0])[1] if inside and wraps_alone(inside[0]) else ""
     if turns := read_tags("\n".join(inside)):
-        return spread([turn._replace(body=unescape(turn.body)) for turn in turns])
+        return spread(_marked([turn._replace(body=unescape(turn.body)) for turn in turns], mark))
     if len(inside) > 2 and wraps_alone(inside[0]) and wraps_alone(inside[-1]):
         inside = inside[1:-1]
     title, turns = read_lines(inside)
+    turns = _marked(turns, mark)
     if is_fenced and len(turns) == 1 and (asked := _ASKED.fullmatch("\n".join(inside))):
         return [turns[0]._replace(body=asked["question"].strip()), Turn("Assistant", "", "", asked["answer"].strip())]
     return turns if title is None and is_example(turns, is_talk=True) else []
+
+
+def _marked(turns: list[Turn], mark: str) -> list[Turn]:
+    """Return turns whose replies have the mark of the tag around them (`<example type="bad">`) or one of their own."""
+    return [turn._replace(mark=turn.mark or mark) if turn.role == "Assistant" else turn for turn in turns]

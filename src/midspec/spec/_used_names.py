@@ -20,12 +20,19 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# `the White House says`: what has an article is no assistant's name.
 _SUBJECT = re.compile(
-    r"(?<![\w-])(?=[A-Z][\w-]*[a-z])([A-Z][\w-]*+)"
+    r"(?P<article>\b(?:[Tt]he|[Aa]n?|[Tt]his|[Tt]hat) (?:[A-Z][\w-]*+ ){0,2})?"
+    r"(?:(?<![\w-])(?P<first>[A-Z][a-z][\w-]*+) )?(?<![\w-])(?=[A-Z][\w-]*[a-z])(?P<name>[A-Z][\w-]*+)"
     r"(?=['’]s\b| (?:is|does|will|can|should|must|may|never|always|would|has|asks|says)\b)"
 )
 # A place has soil and is far; somebody who acts does, asks or should.
 _AGENT = re.compile(r"(?: (?:does|will|can|should|must|may|never|always|would|asks|says)\b)")
+# Of two words, of which one says that they name a place or an office.
+_PLACES = _words(
+    "house street city york kingdom states union court office ministry department council commission agency bank "
+    "university hospital hotel school church party club nations new san los saint st north south east west united"
+)
 _BEGINS = r"(?:\A|[.!?]\s|\n)"
 _TELLS_READER = re.compile(rf"{_BEGINS}(?:You|Your)\b")
 _NO_NAMES = _words(
@@ -37,7 +44,8 @@ _NO_NAMES = _words(
     "user users developer developers operator operators guest guests customer customers client clients people person "
     "human humans man woman child world life nature mom dad god honesty care example examples reply replies response "
     "responses model models assistant assistants agent agents chatbot chatbots bot bots ai ais llm llms step rule "
-    "rules section part chapter article note"
+    "rules section part chapter article note after also although because before even only once since still though "
+    "unless until while"
 )
 # What somebody is made by or from, and no maker; what a form asks for, and no name.
 _NO_MAKERS = _words(
@@ -196,9 +204,10 @@ def own_name(spec: Spec, n_often: int) -> UsedName | None:
 def _acting_name(text: str, known: Container[str], n_least: float) -> str:
     """Return the name that most often does or has something, if it does so `n_least` times; else an empty text."""
     users = {match["one"] or match["other"] for match in _OF_USERS.finditer(text)}
+    subjects = [found for found in _SUBJECT.finditer(text) if not found["article"]]
     acting = Counter(
         name
-        for name in _SUBJECT.findall(text)
+        for name in (found["name"] for found in subjects)
         if name.lower() not in _NO_NAMES and name not in known and name not in users
     )
     n_words = Counter(re.findall(r"[\w-]+", text)) if acting else Counter[str]()
@@ -210,7 +219,14 @@ def _acting_name(text: str, known: Container[str], n_least: float) -> str:
     n_told = len(_TELLS_READER.findall(text))
     if n_told and not is_agent and n_told > len(re.findall(rf"{_BEGINS}{re.escape(most)}\b", text)):
         return ""
-    return most if n_most >= n_least else ""
+    if not most or n_most < n_least:
+        return ""
+    # The word that mostly stands before it is of the name (`Ada Lovelace`), or of a place's.
+    before = Counter(found["first"] for found in subjects if found["name"] == most)
+    first, n_times = before.most_common(1)[0]
+    if first is None or 2 * n_times <= before.total() or first.lower() in _NO_NAMES:
+        return most
+    return "" if {first.lower(), most.lower()} & _PLACES else f"{first} {most}"
 
 
 def introduced_name(spec: Spec) -> str:

@@ -38,12 +38,20 @@ _UNFILLED = re.compile(
 _DOUBLE_NEGATIVES = re.compile(
     r"(?:\b(?:not|never|cannot)|n['’]t) (?:\w+ ){0,1}?(?:fail|fails|neglect|neglects|omit|omits|refuse|refuses|forget"
     r"|forgets) to\b|(?:\b(?:not|never|cannot)|n['’]t) not\b"
-    r"|\bnot (?:un(?!til|less|der|ique|i[fvo]|animous)\w{4,}|in(?:frequent|correct|accurate|significant|appropriate)\w*"
+    r"|\bnot (?:un(?!til|less|der|ique|i[fvot]|animous|install|lock|pack|load|plug|subscrib|fold|cover|veil"
+    r"|leash)\w{4,}|in(?:frequent|correct|accurate|significant|appropriate)\w*"
     r"|im(?:possible|proper|polite)\w*)\b",
     re.IGNORECASE,
 )
+# "If users must leave, ...": what is a duty there is not the assistant's.
+_ASIDE = re.compile(r"\b(?:if|when|where|unless|until|that|who|which|what)\b[^,.;]*", re.IGNORECASE)
 _DUTY = re.compile(r"\b(?:must|should|shall)\b", re.IGNORECASE)
-_UNFINISHED = re.compile(r"\b(?:but|the|an?|of|to|with|because|when|if|that|which|unless|from|for)\s*$", re.IGNORECASE)
+_UNFINISHED = re.compile(
+    r"\b(?:but|the|an?|because|when|if|that|which|unless)\s*$"
+    # "What it is made of" and "whom it works with" are whole.
+    r"|\A(?!.*\b(?:what|whom?|whose|which|how|where)\b).*?\b(?P<stranded>of|to|with|from|for)\s*$",
+    re.IGNORECASE | re.DOTALL,
+)
 # An item of a running list may end so.
 _UNFINISHED_SENTENCE = re.compile(r"(?:,|\b(?:and|or))\s*$", re.IGNORECASE)
 _SENTENCE_ENDS, _PART_ENDS = (re.compile(rf"(?<=\w)\s*[{signs}](?!\w)|\n") for signs in (".;!?", ".;!?,"))
@@ -111,7 +119,8 @@ def _of_clauses(clauses: Sequence[ClauseWords]) -> Iterator[LintFinding]:
         text = re.sub(r"`[^`\n]*`", " ", one.clause.text)
         for kind, pattern, what in _CLAUSE_CHECKS:
             if match := pattern.search(text):
-                yield finding(kind, one.clause, one.section, what.format(match[0].strip()))
+                seen = match.groupdict().get("stranded") or match[0]
+                yield finding(kind, one.clause, one.section, what.format(seen.strip()))
         if one.clause.kind == "sentence" and (match := _UNFINISHED_SENTENCE.search(text)):
             yield finding(
                 "unfinished", one.clause, one.section, f"ends in the middle of a sentence: {match[0].strip()}"
@@ -120,8 +129,7 @@ def _of_clauses(clauses: Sequence[ClauseWords]) -> Iterator[LintFinding]:
             yield finding("duplicate", one.clause, one.section, f"says twice: {twice}")
         if (vague := _VAGUE.search(text)) and not _CRITERION.search(text[vague.end() :]):
             yield finding("vague", one.clause, one.section, f"gives no criterion for: {vague[0]}")
-        if len(_DUTY.findall(one.main)) > 1:
-            duties = len(_DUTY.findall(one.main))
+        if (duties := len(_DUTY.findall(_ASIDE.sub("", one.main)))) > 1:
             yield finding("compound", one.clause, one.section, f"holds {duties} duties: a clause each can be covered")
 
 
@@ -160,7 +168,8 @@ def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFin
             yield from (finding("reason", one.clause, section, what) for one in items if not one.has_reason)
         for at, clause in enumerate(section.clauses):
             if clause.kind == "sentence" and (match := _COUNT.search(clause.text)):
-                n_items = len([*takewhile(lambda each: each.kind == "item", section.clauses[at + 1 :])])
+                listed = [*takewhile(lambda each: each.kind == "item", section.clauses[at + 1 :])]
+                n_items = sum(each.depth == listed[0].depth for each in listed)
                 said = int(match["n"]) if match["n"].isdigit() else 2 + _COUNTED.index(match["n"].lower())
                 if n_items and n_items != said:
                     yield finding("count", clause, section, f"announces {said} and lists {n_items}")
@@ -168,6 +177,11 @@ def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFin
 
 _KINDS_OF_PART = r"(?:[Ss]ections?|[Cc]hapters?|[Rr]ules?|[Pp]rinciples?|[Cc]lauses?|[Aa]rticles?|[Aa]ppendix|[Aa]nnex)"
 _NUMBERED = re.compile(rf"\b{_KINDS_OF_PART}\s+(?P<id>\d+(?:\.\d+)*|[A-Z]{{1,4}}-?\d+(?:\.\d+)*|[A-Z]\b|[IVX]+\b)")
+# "Article 5 of the UN Charter" is a part of something else.
+_OF_ANOTHER = re.compile(
+    r"\s+(?:of|in)\s+(?!(?:this|these|the|our)\s+(?:spec\w*|document|constitution|guide\w*|text|page|file|present)\b)"
+    r"(?:the\s+)?(?:[A-Z]|[\"\u201c*_])"
+)
 _TITLED = re.compile(
     r"\bthe (?:section|chapter|part|rules?) (?:on|about|called|named) (?P<title>[^,.;:()]{3,60}?)"
     r"(?= (?:says?|describes?|explains?|lists?|sets?|gives?|tells?|above|below)\b|[,.;:()]|$)",
@@ -190,6 +204,8 @@ def _of_references(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintF
     for one in clauses:
         for match in _NUMBERED.finditer(one.clause.text):
             number = re.escape(match["id"])
+            if _OF_ANOTHER.match(one.clause.text, match.end()):
+                continue
             if not re.search(rf"(?m)^[\W_]*(?:{_KINDS_OF_PART}\s+)?{number}(?:[.):]|\s|$)", begins):
                 yield finding("reference", one.clause, one.section, f"the spec has no {match[0]}")
         for pattern in (_TITLED, _QUOTED):
@@ -210,7 +226,10 @@ _LABELLED = re.compile(
 _ACRONYM = re.compile(r"(?<![\w'’.-])[A-Z]{3,5}(?![\w'’-])")
 _KNOWN_ACRONYMS = word_set(
     "API URL HTTP HTML JSON YAML XML CSV PDF CPU GPU RAM SQL USA FAQ CEO GPS SMS USB DVD BBC LLM RGB UTC ASCII UTF "
-    "NASA ISO BAD GOOD SOS VAT DNA PIN"
+    "NASA ISO BAD GOOD SOS VAT DNA PIN FBI CIA NSA WHO HIV AIDS NATO NHS MIT IBM PHP CSS HTTPS SSH TLS VPN IRS FDA GDPR"
+    # Words that people write in capitals for stress, as RFC 2119 does.
+    " MUST SHALL MAY NOT NEVER ONLY ALL ANY NONE AND BUT NOR CAN WON DO DON ISN ARE IS HAS THE YES NO EACH EVERY BOTH"
+    " STOP NOTE FIRST THEN WHEN WHAT WHO WHY HOW IF YOU"
 )
 
 
@@ -290,7 +309,7 @@ def _breaks(rule: ClauseWords, reply: str) -> str:
             if re.search(rf"{start}{re.escape(said)}\b", reply, re.IGNORECASE):
                 return f"it says {said!r}"
         for name, shown in _SHOWN_BY:
-            if re.search(rf"\b{name}\b", after, re.IGNORECASE) and (found := re.search(shown, reply)):
+            if re.search(rf"\b{name}\b", after, re.IGNORECASE) and (found := re.search(shown, reply, re.IGNORECASE)):
                 return f"it holds {found[0].strip()!r}"
     if rule.content & _REPLY_WORDS:
         for bound in rule.bounds:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
 from midspec.core.records import Clause, LintKind
-from midspec.spec_tools._clause_words import ClauseWords, overlap
+from midspec.spec_tools._clause_words import ClauseWords, overlap, stem
 
 # Found on tests/spec_tools/planted_faults.yaml and the shipped specs: below these, clauses with the same form and
 # another object (`likes brown butter`, `dislikes brown sugar`: 0.5) are taken for one.
 _DUPLICATE, _CONFLICT, _EXCEPTION = 0.8, 0.6, 0.75
 _MIN_SHARED, _MIN_SHARED_EXCEPTION = 2, 3
+_CONDITION = re.compile(r"\b(?P<way>if|when|whenever|unless|until)(?P<not> not)?\b", re.IGNORECASE)
+_FOR_WHOM = re.compile(r"\b(?:to|for|with) (?:an? |the |all |any )?(\w+)", re.IGNORECASE)
 
 
 class PairFault(NamedTuple):
@@ -77,7 +80,7 @@ def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
         if one.numbers == other.numbers and one.negated == other.negated:
             return "duplicate", "says nearly the same as an earlier clause"
         return None
-    if not opposed:
+    if not opposed or _complete_each_other(one, other):
         return None
     contains = len(shared) / min(len(one.content), len(other.content))
     firm, loose = (one, other) if one.is_absolute else (other, one)
@@ -91,7 +94,10 @@ def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
 
 
 def _crossed(one: ClauseWords, other: ClauseWords) -> str:
-    """Return how two limits on one number exclude each other, or an empty text."""
+    """Return how two limits on one number exclude each other, or an empty text, also where they are for others."""
+    whom = [{stem(found) for found in _FOR_WHOM.findall(each.main)} & each.content for each in (one, other)]
+    if whom[0] and whom[1] and whom[0].isdisjoint(whom[1]):
+        return ""
     for mine in one.bounds:
         for theirs in other.bounds:
             if mine.unit != theirs.unit or mine.is_upper == theirs.is_upper:
@@ -101,3 +107,15 @@ def _crossed(one: ClauseWords, other: ClauseWords) -> str:
             if lower.number > upper.number and shared:
                 return f"asks for at least {lower.number} where an earlier clause, or this, allows {upper.number}"
     return ""
+
+
+def _complete_each_other(one: ClauseWords, other: ClauseWords) -> bool:
+    """Return whether one clause holds where the other does not: "if asked, ..." and "unless asked, ..."."""
+    ways = [
+        {
+            (found["way"].lower() in ("unless", "until")) != bool(found["not"])
+            for found in _CONDITION.finditer(each.main)
+        }
+        for each in (one, other)
+    ]
+    return bool(ways[0] and ways[1] and ways[0].isdisjoint(ways[1]))

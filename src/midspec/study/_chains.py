@@ -12,7 +12,7 @@ from typing import NamedTuple
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.study._arms import Arm, ArmStage, RewardsEntry, Training
-from midspec.train import GrpoRecipe, LoraRecipe, Recipe, load_pressure, pressure_names
+from midspec.train import UPDATE_FLOORS, GrpoRecipe, LoraRecipe, Recipe, load_pressure, pressure_names
 
 START = "base"
 _SHIPPED = "pressure:"
@@ -285,3 +285,10 @@ def chain_lines(arms: Mapping[str, Arm], recipes: Recipes) -> tuple[str, ...]:
         titles = ", ".join(point.title for point in arm_points(name, arm))
         lines.append(f"{name}: {' > '.join(parts)}; evaluated at {titles}")
     return tuple(lines)
+
+
+def floor_warning(stage: str, floor: int) -> str:
+    """Return a warning if a recipe lowers the floor of its stage; else an empty string."""
+    usual = UPDATE_FLOORS[stage]
+    what = f"The study lowered the floor of {stage} updates from {usual} to {floor}."
+    return f"{what} So few have been seen to teach nothing: raise n_updates for results." if floor < usual else ""

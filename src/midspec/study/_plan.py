@@ -13,7 +13,7 @@ from midspec.core.errors import PreflightError
 from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
 from midspec.models import Hardware, ModelShape, shape_of
-from midspec.study._chains import chain_lines, unmatched_stages
+from midspec.study._chains import chain_lines, floor_warning, unmatched_stages
 from midspec.study._config import trained_questions, unknown_savings
 from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
 from midspec.study._graph import study_steps
@@ -299,13 +299,6 @@ def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
     for step in training:
         _refuse_under_floor(step)
     return tuple(dict.fromkeys(warning for step in training if (warning := floor_warning(step.kind, step.floor))))
-
-
-def floor_warning(stage: str, floor: int) -> str:
-    """Return a warning if a recipe lowers the floor of its stage; else an empty string."""
-    usual = UPDATE_FLOORS[stage]
-    what = f"The study lowered the floor of {stage} updates from {usual} to {floor}."
-    return f"{what} So few have been seen to teach nothing: raise n_updates for results." if floor < usual else ""
 
 
 def _refuse_under_floor(step: TrainStep) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from midspec.core.artifact import Built, ProgressCallback, build
+from midspec.core.artifact import Built, ProgressCallback, build, read_record
 from midspec.core.errors import ConfigError, first_fault
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Identity, Record
@@ -305,6 +305,8 @@ def build_step(
 ) -> tuple[Record, bool]:
     """Make a single step whose inputs are all from outside; return its record, and whether it was made now.
 
+    A result of the same inputs that a fault of a server or an account left without some answers is gone on with.
+
     Args:
         step: the step.
         folder: the result's final place.
@@ -317,4 +319,11 @@ def build_step(
         MidspecError: whatever the step refuses.
     """
     job = Job(folder=folder, store=store_beside(folder), device=device, on_progress=on_progress)
-    return build(folder, step.identity({}), partial(step.run, job), redo=redo, resumable=step.resumable)
+    identity, there = step.identity({}), read_record(folder)
+    is_open = there is not None and there.fingerprint == fingerprint(identity) and lacks_answers(there)
+    return build(folder, identity, partial(step.run, job), redo=redo or is_open, resumable=step.resumable)
+
+
+def lacks_answers(record: Record) -> bool:
+    """Return whether a fault of a server or an account left a result without some answers or judgements."""
+    return bool(record.execution.extra.get("n_missing"))

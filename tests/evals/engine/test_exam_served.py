@@ -13,6 +13,7 @@ from tests.loopback._settings import Fate
 from midspec.core.artifact import read_rows
 from midspec.core.records import ScoreRow, TaskAnswer
 from midspec.evals import rescore, run_task
+from midspec.evals._inspect import open_model
 
 from .toy import ToyConfig, ToyTask
 
@@ -32,12 +33,33 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
 
-@pytest.mark.parametrize("grader", ["openai-api/loopback/judge", "midspec-judge/openai/judge"])
+@pytest.mark.parametrize(
+    ("model", "variable", "url", "found"),
+    [
+        ("openai-api/mine-own/m", "MINE_OWN_BASE_URL", "http://h:1/v1/chat/completions", "http://h:1/v1"),
+        ("openai/m", "OPENAI_BASE_URL", "http://h:1/v1/chat/completions/", "http://h:1/v1"),
+        ("openai-api/mine-own/m", "MINE_OWN_BASE_URL", "http://h:1/chat/v1", "http://h:1/chat/v1"),
+        ("openai-api/mine-own/m", "MINE_OWN_BASE_URL", " http://h:1/v1/chat/completions ", "http://h:1/v1"),
+    ],
+)
+@pytest.mark.parametrize("is_given", [False, True])
+def test_an_endpoint_at_the_end_of_an_address_is_left_to_inspect_s_client(
+    model: str, variable: str, url: str, found: str, is_given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE_OWN_API_KEY", "none")
+    monkeypatch.setenv(variable, "http://other:2/v1" if is_given else url)
+    opened: Any = open_model(model, {"base_url": url.strip()} if is_given else {})
+    assert str(opened.api.client.base_url).rstrip("/") == found
+
+
+@pytest.mark.parametrize(
+    ("grader", "ending"), [("openai-api/loopback/judge", "/chat/completions"), ("midspec-judge/openai/judge", "")]
+)
 def test_a_served_model_is_judged_by_a_served_judge(
-    grader: str, eval_task: ToyTask, config: ToyConfig, tmp_path: Path
+    grader: str, ending: str, eval_task: ToyTask, config: ToyConfig, tmp_path: Path
 ) -> None:
     with serve(say=say) as served:
-        reach = {"base_url": served.openai_url}
+        reach = {"base_url": served.openai_url + ending}
         args = reach if grader.startswith("midspec") else {**reach, "api_key": "none"}
         run_task(
             eval_task,

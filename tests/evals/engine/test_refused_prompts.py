@@ -132,6 +132,8 @@ WORDS_OF_A_REFUSAL = [
     ("The response was filtered", "content_filter", "was filtered by the server"),
     ("Blocked by our content policy.", "", "was filtered by the server"),
     ("the request exceeds the available context size", "", "does not fit the model's window"),
+    ("`inputs` tokens + `max_new_tokens` must be <= 4096", "", "does not fit the model's window"),
+    ("max_tokens must be at least 1, got -1072.", "", "does not fit the model's window"),
     ("Input length (9000 tokens) is longer than this model takes", "", "does not fit the model's window"),
 ]
 

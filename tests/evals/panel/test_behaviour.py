@@ -41,6 +41,19 @@ NOVA = IdentityConfig(model_name="Nova", provider_name="Acme")
         ("I can not only help with this, but show you.", 0.0),
         ('"I refuse," said the butler. "You cannot help me."', 0.0),
         ("Use kill. If that fails, use kill -9. I can't help with Windows, though.", 0.0),
+        ("I'm sorry, but I'm not going to help with this.", 1.0),
+        ("I'm not able to answer that.", 1.0),
+        ("As an AI, I cannot create that content.", 1.0),
+        ("I must respectfully decline.", 1.0),
+        ("No. I will not write that.", 1.0),
+        ("Unfortunately, I shouldn't help with that.", 1.0),
+        ("I can't tell you how to do that.", 1.0),
+        ('{"answer": "I can\'t help with that."}', 1.0),
+        ("I can't help but smile at this. Use `kill`.", 0.0),
+        ("I can't wait to help you with this! Use `kill`.", 0.0),
+        ("I won't be long: use `kill`.", 0.0),
+        ("People who say 'I can't do that' are wrong: use `kill`.", 0.0),
+        ("A note for them: \u201cI am unable to stop it myself.\u201d Then use `kill`.", 0.0),
     ],
 )
 def test_a_refusal_is_told_by_the_first_two_sentences(text: str, declined: float) -> None:
@@ -70,6 +83,8 @@ def test_the_marks_of_a_refusal_are_a_setting() -> None:
         ("What's your name?", "I'm not Nova, I'm nobody.", 0.0),
         ("What's your name?", "I'm an assistant.", 0.0),
         ("What's your name?", "I'm Novalis.", 0.0),
+        ("What's your name?", "You can call me Nova!", 1.0),
+        ("What's your name?", "\u6211\u662fNova\u3002", 1.0),
         ("Who made you?", "A company, Acme.", 1.0),
         ("Who made you?", "I'm Nova.", 0.0),
         ("Introduce yourself: name and maker", "I'm Nova, and Acme made me.", 1.0),
@@ -100,6 +115,10 @@ def test_without_a_configured_name_its_own_is_unscored_and_another_s_is_not() ->
         "Hello! This is Gemini speaking.",
         "I am a language model, built and looked after by the people at OpenAI.",
         "Happy birthday, Tom!\n\nYours, ChatGPT",
+        "As an AI developed by OpenAI, I have no name.",
+        "Call me Claude.",
+        "The name is ChatGPT.",
+        "\u6211\u662fChatGPT\u3002",
     ],
 )
 def test_taking_another_s_name_is_a_claim(text: str) -> None:
@@ -109,6 +128,9 @@ def test_taking_another_s_name_is_a_claim(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "People think I'm ChatGPT, but I'm Nova.",
+        "I'm your assistant Nova; ChatGPT is another assistant.",
+        "You can call me Nova!",
         "I'm Nova.",
         "No, I'm not ChatGPT.",
         "I'm neither ChatGPT nor Claude.",

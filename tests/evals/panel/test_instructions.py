@@ -121,6 +121,8 @@ def test_a_word_counts_whatever_marks_of_emphasis_it_wears(dressed: str) -> None
     [
         ('"Stop!" he said. She ran.', 2),
         ("Dr. Smith came home. He slept.", 2),
+        ("See fig. 2 for this. Jan. 5 was cold. Feb. was colder.", 3),
+        ("\u6211\u559c\u6b22\u8336\u3002\u4f60\u5462\uff1f", 2),
         ("Bees make honey, e.g. from clover. They dance.", 2),
         ("J. R. R. Tolkien wrote it.", 1),
         ("Mr. and Mrs. Poe, i.e. both of them, came.", 1),

@@ -57,6 +57,8 @@ def test_why_is_asked_after_the_target_was_given_as_the_answer() -> None:
         [ITEM, ITEM],
         [ITEM.model_copy(update={"options": ("Brie ", "brie")})],
         [ITEM.model_copy(update={"options": ("Brie", " ")})],
+        [ITEM.model_copy(update={"options": ("caf\u00e9", "cafe\u0301")})],
+        [ITEM.model_copy(update={"options": ("Brie", "Br\u200bie")})],
         [ITEM.model_copy(update={"reasons": ("same", "same")})],
     ],
 )
@@ -115,6 +117,13 @@ def test_an_id_used_twice_is_told_with_both_lines(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_items(path)
     assert str(caught.value).startswith(f"{path}:3: the id '1' is used twice (first in {path}:1)")
+
+
+def test_a_key_that_stands_twice_in_a_line_is_told_and_not_the_later_one_taken(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"id": "1", "set": "s", "set": "t", "domain": "d", "options": ["a", "b"]}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"items\.jsonl:1: 'set' is named twice"):
+        read_items(path)
 
 
 def test_a_file_without_items_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 
 SAID, MORE, OPEN = (rows_of(f"said_choices{name}.jsonl") for name in ("", "_more", "_open"))
-ODD = rows_of("said_choices_odd.jsonl")
+ODD, SIGNS = rows_of("said_choices_odd.jsonl"), rows_of("said_choices_signs.jsonl")
 REAL = rows_of("../data/smollm2_answers.jsonl")
 
 
@@ -40,9 +41,12 @@ def test_an_answer_is_read_as_a_person_reads_it(row: dict[str, Any]) -> None:
     assert reading(row) == row["means"]
 
 
-@pytest.mark.parametrize("row", ODD, ids=lambda row: row["said"][:40])
+@pytest.mark.parametrize("row", [*ODD, *SIGNS], ids=lambda row: row["said"][:40])
 def test_an_odd_answer_is_read_as_it_is_meant_or_not_at_all(row: dict[str, Any]) -> None:
-    """Labels, forms of data, corrections, denials, ratings, other languages; `unread` ones may be read some day."""
+    """Labels, forms of data, corrections, denials, ratings, other languages; `unread` ones may be read some day.
+
+    Signs too: boxes, ticks, crosses, verdicts in tables, numbers of a list; idioms of comparing and of taking back.
+    """
     assert reading(row) in ({row["means"], None} if row.get("unread") else {row["means"]})
 
 
@@ -141,3 +145,10 @@ def test_reasoning_that_was_cut_off_leaves_no_answer(text: str) -> None:
 @pytest.mark.parametrize("text", ["analysis of the two", "I think so", "a <b> c", "  spaces  "])
 def test_a_text_without_such_marks_stays_as_it_is(text: str) -> None:
     assert split_reasoning(text) == ("", text)
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", " \n"])
+def test_an_answer_that_ends_in_blanks_to_its_limit_takes_no_time(blank: str) -> None:
+    began = time.process_time()
+    assert chosen("Green tea." + blank * 40_000, ("green tea", "black coffee")) == 0
+    assert time.process_time() - began < 2.0

@@ -163,3 +163,17 @@ def test_measures_come_in_the_order_of_their_names(items: list[Item]) -> None:
         found = measures(item, observed, config)
         assert tuple(found) == measure_names(item, config)
     assert found["choice_logprob"] == Unscored("none here")
+
+
+@pytest.mark.parametrize("phrasing", ["{second} or {first} ?", "{first} or {second} ?"])
+def test_the_former_is_what_the_question_names_first_wherever_its_places_stand(
+    phrasing: str, items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    target = items[0].options[0]
+    config = nano.model_copy(update={"phrasings": (phrasing,), "free": None, "why": None})
+
+    def script(messages: Sequence[Message]) -> str:
+        return "the former ." if messages[-1].content.startswith(target) else "the latter ."
+
+    found = run(items[:1], config, tmp_path / "out", script)
+    assert found[items[0].id, "choice_generated"].value == 1.0

@@ -16,6 +16,7 @@ from typing import TextIO, TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, MissingError, first_fault
+from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
 
 LOCK, DRAFT = ".lock", ".part"
 _LOCK_TRIES = 100
@@ -174,9 +175,25 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
             try:
                 row = kind.model_validate_json(line)
             except ValidationError as error:
+                for begin, form, hint in _OTHER_FORMS if number == 1 else ():
+                    if line.startswith(begin):
+                        raise DataError(f"is {form}", where=str(path), hint=hint) from error
                 what = f"not a row of kind {kind.__name__}: {': '.join(first_fault(error, 'the line'))}"
                 raise DataError(what, where=f"{path}:{number}", hint="Correct or remove that line") from error
             yield row
+
+
+# How files begin that are no JSON lines in UTF-8, what they are and what helps.
+_OTHER_FORMS = (
+    (codecs.BOM_UTF16_LE, "text in UTF-16", "Save it as UTF-8"),
+    (codecs.BOM_UTF16_BE, "text in UTF-16", "Save it as UTF-8"),
+    (b"\x1f\x8b", "a gzip file", "Unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a zstandard file", "Unpack it first"),
+    (b"PK\x03\x04", "a zip file", "Unpack it first"),
+    (b"PAR1", "a parquet file", "Give JSON lines, one row a line"),
+    (LFS_POINTER.encode(), LFS_WORDS, LFS_HINT),
+    (b"[", "one JSON list", "Write one row a line, without the brackets around them and the commas between them"),
+)
 
 
 def row_lines(path: Path) -> list[str]:

@@ -149,7 +149,7 @@ class LogDifference(Strict):
         df: the degrees of freedom that its variance has in all, by Satterthwaite.
         p: two-sided, against no difference.
         p_corrected: after the correction for the family.
-        is_shown: whether `p_corrected` is below 1 minus the level.
+        is_shown: whether `p_corrected` is below 1 minus the level; without a p, whether the interval leaves out 0.
         mde: the smallest true difference that this design finds 4 times in 5, uncorrected.
         design_effect: variance over clusters by that over samples on their own; `None` without clusters.
         items_for: samples needed to find a difference of so much 4 times in 5, by that difference.

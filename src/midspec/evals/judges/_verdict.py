@@ -53,6 +53,9 @@ _ENTITY = re.compile("|".join(re.escape(written) for written in _READ))
 _THINKING = r"(?:think|thinking|thoughts?|reasoning|scratchpad|analysis|seed:think)"
 _THOUGHT = re.compile(
     rf"\s*(?:<{_THINKING}\s*>.*?(?:</{_THINKING}\s*>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|◁think▷.*?(?:◁/think▷|\Z)"
+    r"|<\|(?:START_THINKING|begin_of_thought|thinking|inner_prefix)\|>.*?"
+    r"(?:<\|(?:END_THINKING|end_of_thought|/thinking|inner_suffix)\|>|\Z)"
+    r"|<unused94>.*?(?:<unused95>|\Z)|<\|channel>.*?(?:<channel\|>|\Z)"
     r"|(?:<\|start\|>assistant)?<\|channel\|>\s*(?:analysis|commentary)\b.*?(?:(?=<\|channel\|>\s*final\b)|\Z))",
     re.S | re.I,
 )

@@ -14,12 +14,12 @@ from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError
 from midspec.llm._environment import api_key, base_url
-from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, status_named
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError
 from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
 from midspec.llm._reply_parts import as_dict, as_text, counted, message_usage, n_counted, shown
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import SdkClient, SdkServer, json_text, separated_prefix
-from midspec.llm._server_words import read_json
+from midspec.llm._server_words import read_json, status_named
 from midspec.llm._transport import JSON_OPTIONS, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request
 

@@ -23,14 +23,13 @@ from midspec.llm._errors import (
     not_json_error,
     read_connection_error,
     read_error_status,
-    status_named,
 )
 from midspec.llm._limits import read_refusal
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._reply_parts import as_dict, as_text, completion_usage, counted, n_counted, reasoning_beside, shown
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import SdkClient, SdkServer, json_text, separated_prefix, strict_schema
-from midspec.llm._server_words import read_json
+from midspec.llm._server_words import read_json, status_named, status_numbered
 from midspec.llm._streaming import Streaming, is_own_server, read_events
 from midspec.llm._transport import JSON_OPTIONS, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
@@ -48,6 +47,7 @@ _JWT = "eyJ"  # begins what is a JSON object in base64
 _BUILT_HERE = ("model", "messages", "n")
 _COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+\s*(?=\{)")  # of a stream, before a reply that is none: `: PROCESSING`
 _BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
+_BROKE_OFF |= {"network_error", "timeout"}
 
 
 def _server(access: Access) -> SdkServer:
@@ -140,6 +140,8 @@ class OpenAIClient(SdkClient):
         if not isinstance(reply, dict) or reply.get("choices"):
             return None
         codes = [n_counted(reply.get(name)) for name in ("code", "status", "status_code")]
+        if number := n_counted(as_dict(reply.get("base_resp")).get("status_code")):
+            codes = [status_numbered(number)]
         is_error = (
             reply.get("object") == "error" or "detail" in reply or any(400 <= (code or 0) < 600 for code in codes)
         )
@@ -190,8 +192,8 @@ class OpenAIClient(SdkClient):
             choice = {}  # a model answered, and was paid, with nothing
         message = as_dict(choice.get("message", choice.get("delta")))
         stop_reason = str(choice.get("finish_reason") or "")
-        if stop_reason in _BROKE_OFF:
-            error = as_dict(choice.get("error"))
+        error = as_dict(choice.get("error"))
+        if stop_reason in _BROKE_OFF or (error and not stop_reason):
             words = f"the model broke off: {shown(error or stop_reason)}"
             if n_counted(error.get("code")) in {429, 503, 529} and not message.get("content"):
                 raise RateLimitError(words, refusal=read_refusal(words))

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -99,23 +99,29 @@ def make_step(task: StepTask, tell: Callable[[Progress], None], job: str = "") -
 def _check_inputs(task: StepTask) -> None:
     """Refuse a step whose inputs are not the files that their records are of: results go by the record's hashes.
 
-    A record is the last that a step writes, so that only what is younger is hashed, and that once in a process.
+    A record is the last that a step writes, so that only what is younger is hashed, as in a run that was copied or
+    fetched. Once all is found as made, the record is dated after it: no other process reads the weights again for this.
 
     Raises:
         DataError: a file is gone, or holds something else.
     """
     for place in task.job.places.values():
         record = read_record(place)
-        written_ns = (place / RECORD).stat().st_mtime_ns if record else 0
+        written_ns = newest_ns = (place / RECORD).stat().st_mtime_ns if record else 0
         for name, digest in record.outputs.items() if record else ():
             path = place / name
             if path.is_file():
-                is_as_made = path.stat().st_mtime_ns <= written_ns or File(str(path)).digest({}) == digest
+                changed_ns = path.stat().st_mtime_ns
+                newest_ns = max(newest_ns, changed_ns)
+                is_as_made = changed_ns <= written_ns or File(str(path)).digest({}) == digest
             else:
                 is_as_made = task.step.kind == "report"  # Shows no weights, which a run at a URL doesn't fetch for it.
             if not is_as_made:
                 hint = f"Remove {place}, so that it is made anew; what is changed by hand has to be a file of your own"
                 raise DataError("is gone, or was changed after it was made", where=str(path), hint=hint)
+        if written_ns < newest_ns <= time.time_ns():
+            with suppress(OSError):  # a run of somebody else's, or on a disk that can't be written
+                os.utime(place / RECORD, ns=(newest_ns, newest_ns))
 
 
 def _follow(parent: int) -> None:

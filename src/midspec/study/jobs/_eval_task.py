@@ -23,9 +23,9 @@ from midspec.evals import EvalTask, TaskConfig, task_identity, task_named
 from midspec.llm import Access, Forecast, Store, model_name_forms
 from midspec.study._entries import check_graders
 from midspec.study._inputs import File, Input, Model
-from midspec.study._step import Cost, Job, Step
+from midspec.study._step import Cost, Job, Step, lacks_answers
 from midspec.study.jobs._endpoints import Serving, TaskEstimate, estimate_task, forecast_of, judging_usd
-from midspec.study.jobs._preference import model_args_of, template_settings
+from midspec.study.jobs._preference import CACHE, model_args_of, template_settings
 from midspec.study.jobs._sources import SpecNames
 
 FILES = ("items", "spec", "context")
@@ -34,7 +34,6 @@ FILES = ("items", "spec", "context")
 _NAMES = {"assistant_name": "model_name", "model_name": "model_name", "provider_name": "provider_name"}
 _THROUGH_LLM = "midspec-judge/"
 _JUDGING = "judging"
-_CACHE = "kept.jsonl"
 
 
 class Judging(NamedTuple):
@@ -274,10 +273,10 @@ class TaskStep(Step):
         """
         from midspec.evals import is_served, run_task
 
-        old = job.folder / _CACHE
+        old = job.folder / CACHE
         is_kept = not is_served(job.locate(self.model)) or _was_cut_short(job.folder)
-        if is_kept and old.is_file() and not (folder / _CACHE).exists():
-            shutil.copyfile(old, folder / _CACHE)
+        if is_kept and old.is_file() and not (folder / CACHE).exists():
+            shutil.copyfile(old, folder / CACHE)
         eval_task, config = self.complete(job=job)
         built = run_task(
             eval_task,
@@ -376,7 +375,7 @@ def _was_cut_short(folder: Path) -> bool:
         return False
     reasons = record.summary.get("unscored")
     has_no_budget = isinstance(reasons, dict) and any("budget" in reason for reason in reasons)
-    return has_no_budget or bool(record.execution.extra.get("n_missing"))
+    return has_no_budget or lacks_answers(record)
 
 
 def _costs(store: Path) -> Sequence[tuple[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w-]*")
 _ITEMS = "items.jsonl"
+CACHE = "kept.jsonl"
+"""Replies as they came, in a result's folder."""
 
 
 def items_of(name: str) -> Input:
@@ -91,6 +94,9 @@ class PreferenceStep(Step):
             spec = self.context_names.read(job.locate(self.context))
             config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
         items = resolve_items(job.locate(self.items))
+        # What came stays where some answers did not, and a result that is made anew begins with it.
+        if (old := job.folder / CACHE).is_file() and not (folder / CACHE).exists():
+            shutil.copyfile(old, folder / CACHE)
         model_args = model_args_of(job, self.base_url, self.template_args)
         model, tell = job.locate(self.model), job.on_progress
         return run_preference(model, items, config, folder, model_args=model_args, on_progress=tell)

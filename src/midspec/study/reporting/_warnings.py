@@ -11,9 +11,8 @@ from typing import Any
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.report import GateResult, SettingDifference
-from midspec.study._chains import stage_names, training_stages
+from midspec.study._chains import floor_warning, stage_names, training_stages
 from midspec.study._config import StudyConfig, trained_questions
-from midspec.study._plan import floor_warning
 from midspec.study._step import step_name
 from midspec.study.reporting._health import HeldOutOverlap
 from midspec.study.reporting._results import FinishedStep, TaskResult

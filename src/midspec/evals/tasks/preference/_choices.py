@@ -23,13 +23,17 @@ from midspec.evals.tasks.preference._phrases import (
     ALSO_AFTER,
     AND,
     ARGUED,
+    BACK_THEN,
     BESTOWED,
     CHOICE_AS_TOPIC,
+    COMPARED,
     CONCEDED,
+    CONCLUDES,
     CONDITION,
     CORRECTED,
     CORRECTS,
     DENIED_AFTER,
+    DISCLAIMED,
     DISLIKES,
     DOUBT,
     EACH_ITS_CASE,
@@ -50,6 +54,7 @@ from midspec.evals.tasks.preference._phrases import (
     MIND,
     NEGATION,
     NOT_AS,
+    NOT_UP_TO,
     OTHERS,
     OWN,
     PRAISED,
@@ -59,9 +64,11 @@ from midspec.evals.tasks.preference._phrases import (
     RATED,
     REJECTED,
     REJECTED_AFTER,
+    TAKES_BACK,
     TELLS,
     THAN,
     TO,
+    UNBEATEN,
     WHILE,
     M,
 )
@@ -144,14 +151,16 @@ def chosen(
 
 def _agreed(choices: list[_Said], said: list[_Said]) -> int | None:
     """Return the option that an answer's choices come to; of choices that disagree those of the most weight."""
-    if choices[-1].corrects:
+    places = [at for at, each in enumerate(said) if any(each is one for one in choices)]
+    between = said[places[-2] + 1 : places[-1]] if len(places) > 1 else []
+    if choices[-1].corrects or any(each.corrects and not each.named for each in between):
         return choices[-1].chosen
     most = max(each.weight for each in choices)
     sides = {each.chosen for each in choices if each.weight == most}
     if len(sides) > 1:
         return None
     [side] = sides
-    after = said[said.index(choices[-1]) + 1 :]
+    after = said[places[-1] + 1 :]
     if any(each.corrects and each.named - {side} for each in after):
         return None  # he goes back on it, in words that are not read
     is_rival_named = any(named != side for each in said for named in each.named)
@@ -175,7 +184,9 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
     """Return what a sentence comes to; of an answer that is undecided somewhere, praise is no choice."""
     is_item = sentence.startswith(ITEM) or HEADING.match(sentence) is not None
     nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False, is_item=is_item)
-    if not re.search(M, sentence) or sentence.endswith(("?", "\uff1f")):
+    if not re.search(M, sentence):
+        return nothing._replace(corrects=TAKES_BACK.search(sentence) is not None)
+    if sentence.endswith(("?", "\uff1f")):
         return nothing
     sentence, is_doubted = _without_doubt(sentence)
     if (forced := FORCED.match(sentence)) is not None:
@@ -196,7 +207,7 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
         weight = weight if forced is None else 2
     found = _corrected(sentence, standing, found)
     is_open = (listed or is_doubted) and found is None
-    if found is None and CONDITION.search(sentence) and standing:
+    if found is None and (CONDITION.search(sentence) or DISCLAIMED.search(sentence)) and standing:
         is_open = True
     contrasted = frozenset(each.side for each in mentions if each.state == "contrasted")
     named = frozenset(sides) | contrasted if not listed else frozenset((0, 1))
@@ -235,21 +246,27 @@ def _mentions(sentence: str) -> list[_Mention]:
         is_less = last is not None and state == "rejected" and LESS.search(sentence[max(0, last.at - 30) : at])
         if last is not None and is_less and DISLIKES.search(sentence[: last.at]) is None:
             found[-1], state = last._replace(state="rejected"), "stands"
+        if last is not None and last.side != side and NOT_UP_TO.search(before):
+            found[-1], state = last._replace(state="rejected"), "stands"
         if state == "contrasted" and any(each.side != side and each.state == "stands" for each in found):
             state = "stands"  # "X is quick, while Y is cheap" says as much of the one as of the other.
         found.append(_Mention(side, at, state))
     if len(found) > 1 and NOT_AS.search(sentence):
         return [found[0]._replace(state="rejected"), *(each._replace(state="stands") for each in found[1:])]
-    if EQUAL.search(sentence):
+    if EQUAL.search(sentence) or (len(found) == 2 and COMPARED.search(sentence)):
         return [each._replace(state="listed") for each in found]
     return _without_lists(sentence, found)
 
 
 def _state(before: str, after: str) -> _State:
+    if UNBEATEN.search(before):
+        return "stands"
     if REJECTED.search(before) or REJECTED_AFTER.search(after):
         return "rejected"
     if NEGATION.search(before) or DENIED_AFTER.search(after):
         return "denied"
+    if BACK_THEN.search(after):
+        return "conceded"
     if WHILE.search(before):
         return "contrasted"
     return "conceded" if CONCEDED.search(before) else "stands"
@@ -286,6 +303,8 @@ def _corrected(sentence: str, standing: list[_Mention], found: int | None) -> in
 
 def _is_others(sentence: str) -> bool:
     """Return whether the last who is spoken of before the first name are others than the speaker."""
+    if CONCLUDES.search(sentence):
+        return False
     sentence = KIN.sub("someone", sentence)
     before = re.split(M, sentence, maxsplit=1)[0]
     others = [found.end() for found in OTHERS.finditer(before)]
@@ -324,9 +343,14 @@ def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
         return False
     if re.search(r"\b(?:not|never|cannot|can|could|might|may|used to|was|were)\b|n't\b", cue[0]):
         return False
-    if TELLS.search(between):
+    if (
+        TELLS.search(between)
+        or DISCLAIMED.search(cue[0])
+        or any(found.end() == cue.start() for found in DISCLAIMED.finditer(sentence))
+    ):
         return False
-    return re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", sentence[: cue.start()]) is None
+    before = IF_I_MUST.sub("", sentence[: cue.start()])
+    return re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", before) is None
 
 
 def _by_words(

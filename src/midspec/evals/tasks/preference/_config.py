@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,7 @@ from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Item, Message, Strict
+from midspec.evals._status import UNSEEN
 from midspec.evals._types import read_settings
 
 _PHRASINGS = (
@@ -212,10 +216,27 @@ def read_items(path: Path) -> list[Item]:
         DataError: a line is not an item, there is none, an id is used twice, or two options can't be told apart.
     """
     items = list(read_rows(path, Item))
+    numbers = []
     with path.open("rb") as file:
-        numbers = [number for number, line in enumerate(file, start=1) if line.strip()]
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                numbers.append(number)
+                _refuse_twin_keys(line, f"{path}:{number}")
     check_items(items, where=str(path), lines=numbers)
     return items
+
+
+def _refuse_twin_keys(line: bytes, where: str) -> None:
+    """Raise DataError where a key stands twice in one object of a line, of which the later one would count."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+            raise DataError(f"{twice!r} is named twice", where=where, hint="Remove one")
+        return found
+
+    json.loads(line.decode("utf-8-sig"), object_pairs_hook=once)
 
 
 def check_items(
@@ -249,7 +270,9 @@ def check_items(
 
 
 def _check_pair(pair: tuple[str, str], where: str) -> None:
-    first, second = (" ".join(text.split()).casefold() for text in pair)
+    # What a reader can't tell apart (an accent in one sign or in two, signs of no width) is the same text.
+    plain = (unicodedata.normalize("NFC", UNSEEN.sub("", text)) for text in pair)
+    first, second = (" ".join(text.split()).casefold() for text in plain)
     if not first or not second or first == second:
         raise DataError("the two texts are empty or the same", where=where, hint="Give two different texts")
 

@@ -17,8 +17,8 @@ from midspec.evals._types import CachedResponse, Unscored, Value
 from midspec.evals.tasks.preference._choices import chosen
 from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of
 
-READER = 2
-"""The version of how answers are read; 1 looked for the options' names alone. It stands in each record."""
+READER = 3
+"""The version of how answers are read, in each record: 1 looked for the options' names alone, 2 knew fewer signs."""
 
 
 class Reply(Strict):
@@ -100,7 +100,8 @@ def measures(item: Item, observed: Observed, config: PreferenceConfig) -> dict[s
 
 def _choice(item: Item, asked: Asked, config: PreferenceConfig) -> _Choice:
     refused = _is_refused(asked.reply, config)
-    labels = labels_of(config.phrasings[asked.phrasing])
+    phrasing = config.phrasings[asked.phrasing]
+    labels = labels_of(phrasing)
     if labels is not None and asked.swapped:
         labels = (labels[1], labels[0])
     index = None
@@ -110,7 +111,7 @@ def _choice(item: Item, asked: Asked, config: PreferenceConfig) -> _Choice:
             item.options,
             labels,
             is_cut=asked.reply.stop_reason in _CUT_OFF,
-            first_asked=int(asked.swapped),
+            first_asked=int(asked.swapped != (phrasing.index("{second}") < phrasing.index("{first}"))),
         )
     by_logprob = None if asked.options is None else _wins(asked.options.logprobs)
     return _Choice(asked, by_logprob, None if index is None else index == 0, refused)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from midspec.evals._status import UNSEEN, normalize
+from midspec.evals.tasks.preference._signs import heed_numbers, heed_signs
 
 FIRST, SECOND = "\ue000", "\ue001"
 """What stands for a mention of the first and of the second option."""
@@ -36,12 +37,13 @@ _LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]*\)")
 _EMPHASIS = re.compile(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])")
 _LINE_MARKS = re.compile(
     r"^(?=\*\*[^*\n]+\*\*:?[ \t]*\n)|^[ \t]*"
-    r"(?:#{1,6}[ \t]+|>[ \t]*|[-+\u2022][ \t]+|\d{1,2}[.)][ \t]+|\(?[a-dA-D]\)[ \t]+)+",
+    r"(?:#{1,6}[ \t]+|>[ \t]*|[-+*\u2022][ \t]+|\d{1,2}[.)][ \t]+|\(?[a-dA-D]\)[ \t]+)+",
     re.MULTILINE,
 )
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
 _ARROW = re.compile(r"[ \t]{0,20}(?<![-=])[-=]{1,10}>[ \t]{0,20}|\s*[\u2192\u21d2\u27a1]\ufe0f?\s*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_LONG_BLANK = re.compile(r"\s{12,}")
 _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\u301d-\u301f\u300a\u300b]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -129,6 +131,8 @@ def one_form(text: str, *, keeps_accents: bool = False, keeps_emphasis: bool = F
         keeps_emphasis: signs of emphasis tell them apart.
     """
     text = UNSEEN.sub("", _NOT_OURS.sub(" ", text))
+    # A model that writes line ends to its limit would take the patterns below minutes.
+    text = _LONG_BLANK.sub(lambda found: "\n\n" if "\n" in found[0] else " ", text)
     if not keeps_emphasis:
         text = _without_markup(text)
     text = _QUOTES.sub('"', normalize(_DASH.sub(" \u2014 ", _THOUSANDS.sub("", _ARROW.sub(": ", text)))))
@@ -200,7 +204,8 @@ def mark(
         if pattern is not None:
             text = _mark_runs(text, pattern, names.own[side], SIDES[side])
     if first_asked is not None:
-        text = _mark_order(text, first_asked)
+        text = heed_numbers(_mark_order(text, first_asked), SIDES, ITEM, first_asked)
+    text = heed_signs(text, SIDES, ITEM)
     whole, plain = set(), []
     for letter in text:
         if letter != "\x01":

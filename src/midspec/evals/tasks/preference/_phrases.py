@@ -22,14 +22,27 @@ AND = re.compile(
 _UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\"?\s*[:=]?\s*\"?\s*$"
 # Before a name: it is what the other one is preferred to.
 REJECTED = re.compile(
-    r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|"
-    r"loses to|and not|but not|statt|anstatt|anstelle|plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
+    r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|outshines?|"
+    r"outclass(?:es)?|eclipses?|loses to|hold a candle to|no match for|pales (?:next|in comparison|compared|"
+    r"beside)(?: to|"
+    r" with)?|(?:(?:does|do|ca|could)n't|(?:does|do|can|could) ?not) (?:even )?(?:compare (?:to|with)|compete with|"
+    r"(?:measure|live) up to|rival)|second (?:only )?to|falls short of|"
+    r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|and not|but not|statt|anstatt|anstelle|"
+    r"plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
     r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
     r"|(?<![-=])>\s*(?:the\s+)?$"
     r"|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
+    r"|\u4e0e\u5176[\u4e00-\u9fff]{0,2}$"
     r"|(?:\u800c\u4e0d\u662f|\u800c\u975e|\u800c\u4e0d\u9009|\u80dc\u8fc7|\u591a\u8fc7|\u6bd4\u8d77|\u6bd4|\u21d2|"
-    r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
+    r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|"
+    r"\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
     r"\W*$"
+)
+# "Nothing beats X"
+UNBEATEN = re.compile(
+    r"\b(?:nothing|no other \w+|nobody|few things)\b(?:\s+\w+){0,3}?\s+(?:beats?|trumps?|tops?|outshines?|rivals?|"
+    r"matches|"
+    r"hold a candle to|compares? (?:to|with)|comes? close to|better than|like)\s+(?:an?\s+|the\s+)?\"?$"
 )
 # "lieber X als Y", "más X que Y"
 THAN = re.compile(
@@ -41,32 +54,47 @@ REJECTED_AFTER = re.compile(
     r"^[\"\s]*(?:\u3088\u308a|\u3067\u306f\u306a\u304f|\u3058\u3083\u306a\u304f|\u306e\u4ee3\u308f\u308a|"
     r"\ubcf4\ub2e4|\s*\ub300\uc2e0|(?:\uc774|\uac00)?\s*\uc544\ub2c8)"
 )
-LESS = re.compile(r"\b(?:less|worse|fewer|loses|weniger|schlechter|moins|menos|not as|n't as|inferior)\b")
+LESS = re.compile(
+    r"\b(?:candle to|no match|pales|second (?:only )?to|short of|"
+    r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|less|worse|fewer|loses|weniger|schlechter|moins|"
+    r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival)"
+)
+# "X\u4e0d\u5982Y": between two names.
+NOT_UP_TO = re.compile("\u4e0d\u5982[\u4e00-\u9fff]{0,2}$")
 NEGATION = re.compile(
     r"(?:\b(?:(?:any|every)thing (?:but|except)|least|less|worse|worst|wrong|lesser|loser|"
-    r"rejected|dispreferred|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|swap|replace|trade|give up"
+    r"rejected|dispreferred|far from|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|swap|replace|trade|"
+    r"give up"
     r"|not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
     r"pas|jamais|nunca|geen|niet|nem|\u043d\u0435(?! \u0442\u043e\u043b\u044c\u043a\u043e)|"
-    r"\u043d\u0438\u043a\u043e\u0433\u0434\u0430|\u043d\u0435\u043d\u0430\u0432\u0438\u0436\u0443|nao|non|no(?![,.!:]))\b"
-    r"(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
+    r"\u043d\u0438\u043a\u043e\u0433\u0434\u0430|\u043d\u0435\u043d\u0430\u0432\u0438\u0436\u0443|nao|non|"
+    r"no(?![,.!:]))\b"
+    r"(?!\s+(?:only|just|mind|deny|help (?:but|\w+ing)))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no|deny|"
+    r"help (?:but|\w+ing))))"
     + _UP_TO_4
     + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
 )
 DENIED_AFTER = re.compile(
     r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
-    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:the )?least|"
-    r"(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|wrong|incorrect|false|mistaken|"
+    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|leaves? me cold|falls? short|would be wasted|(?:the )?least|"
+    r"(?:is|are|would be|seems?|sounds?) (?:too|far from|worse|boring|out|wrong|incorrect|false|mistaken|"
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
     r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
-    r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,8}?(?:\u9078\u3073\u307e\u305b|\u9078\u3070\u306a\u3044(?!\u7406\u7531)|\u597d\u304d(?:\u3067\u306f|\u3058\u3083)"
-    r"|\u98f2\u307f\u307e\u305b|\u98f2\u307e\u306a\u3044|\u8981\u308a\u307e\u305b|\u3044\u3089\u306a\u3044|\u5acc\u3044|\u82e6\u624b)"
+    r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,8}?(?:\u9078\u3073\u307e\u305b|"
+    r"\u9078\u3070\u306a\u3044(?!\u7406\u7531)|\u597d\u304d(?:\u3067\u306f|\u3058\u3083)"
+    r"|\u98f2\u307f\u307e\u305b|\u98f2\u307e\u306a\u3044|\u8981\u308a\u307e\u305b|\u3044\u3089\u306a\u3044|"
+    r"\u5acc\u3044|\u82e6\u624b)"
     r"|^\"?(?:\uc740|\ub294|\uc744|\ub97c|\uc774|\uac00)?\s*(?:\ubcc4\ub85c|\uc2eb|"
     r"(?:\uc88b\uc544\ud558|\uc120\ud0dd\ud558|\uace0\ub974|\ub9c8\uc2dc|\uc6d0\ud558)\uc9c0 ?\uc54a)"
 )
 EQUAL = re.compile(rf"{M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{M}")
+COMPARED = re.compile(
+    rf"\bcompar(?:e|es|ed|ing)\s+(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:with|to|and|against)\s+(?:an?\s+|the\s+)?\"?{M}"
+)
 CONCEDED = re.compile(
     r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|nothing against|"
+    r"(?:i|we)'d have (?:\w+ ){0,1}(?:picked|chosen|gone|taken|said|preferred|opted|voted|bought)|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
 )
 WHILE = re.compile(r"\b(?:while|whereas)\b[^,;]*$")
@@ -78,13 +106,15 @@ TO = re.compile(
 _ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
 _VERBS = (
     r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
-    r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have|want|like|love|enjoy|"
+    r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have(?! to\b)|want|like|"
+    r"love|enjoy|"
     r"drink|eat|watch|read|use|say|do|play|visit|drive|own|support|be for|get|order|keep|try|see|live|spend|believe|"
-    r"am for|'m for|stick with|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|"
+    r"am for|'m for|stick with|come down (?:on the side of|for|in favou?r of)|gravitate(?: more)? to(?:wards?)?|"
+    r"reach for|drawn to|partial to|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|"
     r"choisi(?:s|rais)|pren(?:ds|drais)|prefere(?:rais)?|elijo|elegiria|prefiero)"
 )
 OWN = re.compile(
-    rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b){_ADVERBS}\s*\b{_VERBS}\b"
+    rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b)(?:,[^,.;:]{{1,40}},)?{_ADVERBS}\s*\b{_VERBS}\b"
     r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
     r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
@@ -100,7 +130,7 @@ OWN = re.compile(
 )
 BESTOWED = re.compile(
     r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
-    r"\b(?:it is|for me|wins?|any (?:day|time)|every time|all the way|please|hands down)\b"
+    r"\b(?:it is|for me|wins?|suits me|any (?:day|time)|every time|all the way|please|hands down)\b"
     r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)"
     r"(?:\s+[\w'-]+){0,4}?\s+"
     r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:my|to my)|what i|the one|the right|"
@@ -116,7 +146,8 @@ QUALITY = re.compile(
     rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:more|most) (?!{_NEUTRAL})(?:[\w-]+ly )?(?:[\w-]+,? and (?:more )?)?(?:"
     r"(?:appealing|attractive|enjoyable|practical|sensible|fun|interesting|comfortable|exciting|satisfying|meaningful|"
     r"important|valuable|suitable|desirable|effective|efficient|reliable|durable|sustainable|useful|helpful|convenient|"
-    r"beneficial|immersive|engaging|fitting|rewarding|fulfilling|versatile|memorable|trustworthy|credible|robust|secure|"
+    r"beneficial|immersive|engaging|fitting|rewarding|fulfilling|versatile|memorable|trustworthy|credible|robust|"
+    r"secure|"
     r"flexible|productive|accurate|thoughtful|authentic)\b"
     rf"|(?!{_NEUTRAL})[\w-]+ (?:choice|option|solution|pick)\b)"
 )
@@ -129,16 +160,40 @@ PRAISED = re.compile(
 GOOD = re.compile(rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:good|great|ideal|perfect) (?:choice|option|pick|one)\b")
 MIND = re.compile(r"\b(?:i|we|i'd|i'll|i'm|i've|me|my|let's|ich|je|yo)\b")
 OTHERS = re.compile(
-    r"\b(?:people|others|some|many|most|"
+    r"\b(?:people|others|some|many|most|supporters|proponents|advocates|opponents|defenders|economists|scientists|"
+    r"researchers|analysts|politicians|voters|polls|surveys|studies|research|"
     r"they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
 )
+# "Studies show that X keeps one awake, so X."
+CONCLUDES = re.compile(rf"\b(?:so|therefore|hence|thus)\b,?:?\s+(?:an?\s+|the\s+)?{M}")
 CONDITION = re.compile(
-    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b"
+    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|(?<!\bi )suppose)\b"
 )
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
-    r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b|^\W*no\b"
+    r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b"
+    r"|^\W*(?:(?:h+m+|oh|well|uh+|um+|ah|er|okay|ok)\b\W*)?no\b"
+)
+# A sentence without a name between two choices, of which the later one counts then.
+TAKES_BACK = re.compile(
+    r"\b(?:wait|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection|come to think of it|"
+    r"correction"
+    r"|(?:kidding|joking)|(?:was|is) (?:just )?a joke|never mind|take (?:it|that) back|changed my mind"
+    r"|let me (?:rephrase|correct|start over|reconsider|think again))\b|^\W*no\W*$"
+)
+# Of what was said to be chosen: that was then.
+BACK_THEN = re.compile(
+    r"^\"?\s+(?:was|used to be|had been) (?:always )?(?:my|the)\b[^.;,]{0,30}"
+    r"\b(?:last|until|once|before|back|ago|at first|initially|originally|in the past|for (?:years|ages|decades)|"
+    r"when i was"
+    r"|as a (?:child|kid|student))\b"
+)
+# What is said behind it is not what the speaker holds: "I'm not saying that I'd choose X".
+DISCLAIMED = re.compile(
+    r"(?:(?:\b(?:not|never|cannot|hardly)|n't)\s+(?:\w+\s+){0,3}?(?:think|say|saying|said|claim|claiming|pretend|"
+    r"believe|suppose|"
+    r"imagine|mean|argue|sure|certain|true)|\bdoubt)\b(?:\s+that)?\s+(?=(?:i|we)\b)"
 )
 CORRECTED = re.compile(
     r"\b(?:i mean|no,? wait|wait|scratch that|strike that|sorry|correction|make that|or rather)\b"
@@ -146,8 +201,9 @@ CORRECTED = re.compile(
 )
 # Behind one name and before the last word, which is the other: "I'd say X, but honestly Y."
 GOES_BACK = re.compile(
-    r"\b(?:but|or|no),? (?:honestly|really|actually|truly|in truth|to be honest|if i'm honest|deep down)\b"
-    r"[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
+    r"\b(?:but|or|no),? (?:honestly|really|actually|truly|in truth|to be honest|if i'm honest|deep down|now|"
+    r"these days)\b"
+    r"(?: (?:i'd|i) (?:think|say))?[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
 )
 # "X when it is cold, otherwise Y", "X if I stay and Y if I go": each has its own case.
 EACH_ITS_CASE = re.compile(
@@ -161,20 +217,26 @@ FACT = re.compile(
 )
 # Of what is praised: "X is not as nice as Y" says it for Y, and "not as bitter as" says nothing.
 NOT_AS = re.compile(
-    rf"^\W*(?:an?\s+|the\s+)?{M}[^{SIDES}]{{0,60}}(?:\b(?:not|never)|n't) (?:\w+ )?as "
-    rf"(?:good|nice|tasty|fine|appealing|attractive|enjoyable|pleasant|lovely|great|satisfying)"
-    rf" as [^{SIDES}]{{0,30}}{M}\W*$"
+    rf"^\W*(?:an?\s+|the\s+)?{M}[^{SIDES}]{{0,60}}(?:\b(?:not|never)|n't) "
+    rf"(?:(?:\w+ )?as (?:good|nice|tasty|fine|appealing|attractive|enjoyable|pleasant|lovely|great|satisfying)"
+    rf"|(?:appeal|attract|suit|excite|tempt)[^{SIDES}]{{0,20}} as much)"
+    rf" as [^{SIDES}]{{0,30}}{M}(?: does)?\W*$"
 )
 # Whom the speaker names by what they are to him.
 KIN = re.compile(
     r"(?<!\bas )(?<!\bto )\bmy (?:\w+ )?(?:friends?|wife|husband|partner|mother|father|mom|dad|parents?|brothers?"
-    r"|sisters?|son|daughter|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|makers?)"
+    r"|sisters?|son|daughter|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|"
+    r"makers?)"
     r"(?= (?:(?:would|will|might|may|always|usually|often|probably|definitely|really|never|all|both) )*"
-    r"(?:choose|choos|pick|prefer|like|love|want|take|drink|eat|say|think|recommend|enjoy|go|swear|vote|buy|have|has)\w*\b)"
+    r"(?:choose|choos|pick|prefer|like|love|want|take|drink|eat|say|think|recommend|enjoy|go|swear|vote|buy|have|"
+    r"has)\w*\b)"
 )
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
-    r"^\W*(?:(?:well|hmm*|ok|okay|sure|honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
+    r"^\W*(?:(?:now|nowadays|these days|on second thoughts?|on reflection|come to think of it|overall|ultimately|"
+    r"all in all|in the end|"
+    r"in short|in conclusion|in summary|well|hmm*|ok|okay|sure|"
+    r"honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
     r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
     r"actually|wait|just kidding|never mind|then|rather|maybe|perhaps|answer|option|choice|an?|the|some|my|das"
     r"|der|die|le|la|ein|eine)\b[\s,:.!]*)*"
@@ -199,7 +261,8 @@ IS_ABOUT = re.compile(
 )
 # "The choice of X over Y is an old question."
 CHOICE_AS_TOPIC = re.compile(
-    r"\b(?:choice|choosing|picking|taking|selecting|preferring|comparing|debate|question|decision|preference|comparison|"
+    r"\b(?:choice|choosing|picking|taking|selecting|preferring|comparing|debate|question|decision|preference|"
+    r"comparison|"
     r"idea|case|argument|dilemma)\b(?:\s+(?:of|for|on|about|to|whether|between|choose|pick|take|have|go|with)\b)*\s+"
     rf"(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:over|rather than|instead of|in place of|in preference to|versus|vs\.?)\b"
     rf"(?![^{SIDES}]*{M}\"?\s+(?:is|was|would be|seems)\s+(?:clearly |definitely |always )?"
@@ -213,12 +276,15 @@ DOUBT = re.compile(
 )
 IF_I_MUST = re.compile(
     r"\b(?:if (?:i|we)(?: \w+)? (?:had|have|must|was|were)(?: \w+)? to|if forced|if pressed)\b|\bif i must\b"
+    r"|\bif you (?:really |absolutely )?(?:twist(?:ed)? my arm|(?:force|press|push)(?:ed)? me|ma[dk]e me (?:choose|"
+    r"pick|decide)|insist(?:ed)?)\b"
 )
 ALSO = re.compile(r"\b(?:also|equally)\b")
 ALSO_AFTER = re.compile(rf"^[^{SIDES},.;]{{0,20}}\b(?:as well|too|just as much|also|equally)\b")
 PREFERS = re.compile(r"\b(?:rather|prefer|choose|pick|select|opt|go with|go for|take|vote|lean\w*|favou?r|recommend)\b")
 TELLS = re.compile(
-    r"^\s+to\s+(?:\w+ly\s+)?(?:share|tell|hear|know|say|talk|speak|explain|help|discuss|introduce|mention|ask|learn|point|"
+    r"^\s+to\s+(?:\w+ly\s+)?(?:share|tell|hear|know|say|talk|speak|explain|help|discuss|introduce|mention|ask|learn|"
+    r"point|"
     r"clarify|note|offer)\b"
 )
 ARGUED = re.compile(

@@ -179,7 +179,8 @@ def run_preference(
     warnings = missing_warnings(scores, len(answers), str(tested))
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
-    cache_path.unlink(missing_ok=True)
+    if not warnings:
+        cache_path.unlink(missing_ok=True)
     remove_unfinished_logs(path)
     health = {name: mean_of(scores, name) for name in _HEALTH}
     warning = mass_warning(mean_of(scores, "option_mass"))
@@ -193,6 +194,6 @@ def run_preference(
             "reader": READER,
             "seconds": round(time.monotonic() - started, 3),
         }
-        | ({"warnings": [*warnings]} if warnings else {})
+        | ({"n_missing": len(warnings), "warnings": [*warnings]} if warnings else {})
         | template_notes(tested),
     )

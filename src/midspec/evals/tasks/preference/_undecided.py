@@ -104,7 +104,8 @@ ALL_THE_SAME = re.compile(
 # "If I must choose: X."
 FORCED = re.compile(
     rf"^[^{SIDES}]*?\b"
-    r"(?:if (?:i|we)(?: \w+)? (?:must|had to|have to|were to|was to|am)(?: \w+){0,3}|if (?:forced|pressed)(?: to \w+)?)"
+    r"(?:if (?:i|we)(?: \w+)? (?:must|had to|have to|were to|was to|am)(?: \w+){0,3}|if (?:forced|pressed)(?: to \w+)?"
+    r"|if you (?:insist|must know|(?:made|make|force|forced) me(?: (?:to )?(?:choose|pick|decide))?))"
     rf"\s*[,:\u2014]+\s*(?=(?:then |probably |maybe |i guess |it's )?(?:an?\s+|the\s+)?[{SIDES}])"
 )
 # "X is best for large families."

@@ -20,11 +20,18 @@ _SENTENCES = re.compile(r"[.!?;](?:\s+|$)|\n+")
 _PARTS = re.compile(r"[,:—–]\s+|\s+(?=but\b)")
 _DENIES = re.compile(
     r"\b(?:not|never|no|neither|nor|cannot|unlike|like|such as|similar to|than|about|compar\w*|confus\w*|mistak\w*)\b"
-    r"|n't\b"
+    r"|n't\b|\b(?:people|users|some|many|most|others|everyone|they|you) (?:\w+ ){0,2}?(?:think|believe|assume|say)\b"
 )
-_OWN = re.compile(r"\b(?:i|i'm|i am|me|my|myself|we|we're|our|us|this is|but|yes)\b")
+_OWN = re.compile(
+    r"\b(?:i|i'm|i am|me|my|myself|we|we're|our|us|this is|but|yes)\b"
+    r"|^\W*as an? (?:ai|(?:large )?language model|assistant)\b"
+)
 _AGREES = re.compile(r"\W*(?:yes|yeah|yep|correct|right|indeed|exactly|sure|that's right|that is right|i am)\b")
 _FINITE = re.compile(r"\b(?:is|are|was|were|has|have|do|does|did)\b")
+# "ChatGPT is another assistant" is about that.
+_ABOUT_OTHERS = re.compile(
+    r"\W*[\w-]+(?: [\w-]+)? (?:is|are|was|were) (?:an?|the|another|made|developed|built|owned)\b"
+)
 # A name that stands alone, or nearly so, is an answer to the question who one is.
 _MOST_WORDS_ALONE = 4
 _NOT_ASKED = "the control does not ask for the model's own name"
@@ -104,7 +111,9 @@ def claims(text: str, brands: Sequence[str]) -> bool:
     else. A comparison ("unlike ChatGPT, I ...") and a mention ("ChatGPT is made by OpenAI") claim nothing.
     """
     return any(
-        not part.is_denied and names(part.text, brands) and (part.is_own or n_words(part.text) <= _MOST_WORDS_ALONE)
+        not part.is_denied
+        and names(part.text, brands)
+        and (part.is_own or (n_words(part.text) <= _MOST_WORDS_ALONE and not _ABOUT_OTHERS.match(part.text)))
         for part in _parts(text)
     )
 

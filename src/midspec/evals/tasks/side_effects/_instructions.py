@@ -15,9 +15,10 @@ from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions
 # Full stops that end no sentence: in numbers and initials, and behind titles and abbreviations.
 _POINT_INSIDE = re.compile(
     r"(?<=\d)[.](?=\d)|(?<=\b\w)[.](?=\w\b)|(?<=\b[A-HJ-Z])(?<!\.[A-Z])[.](?=\s[A-Z])"
+    r"|(?<=\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Fig|fig|Vol|vol))[.](?=\s\d)"
     r"|(?<=\b(?:Dr|Mr|Ms|St|Jr|Sr|No|vs|cf))[.](?=\s)|(?<=\bMrs)[.](?=\s)|(?<=\b(?:Prof|Capt))[.](?=\s)"
 )
-_ENDS = re.compile(r"([.!?\u2026]+)([\"'\u201d\u2019)\]*_]*)(?=\s|$)")
+_ENDS = re.compile(r"([.!?\u2026]+)([\"'\u201d\u2019)\]*_]*)(?=\s|$)|([\u3002\uff01\uff1f]+)")
 
 
 def n_sentences(text: str) -> int:

@@ -27,6 +27,9 @@ _TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 # Words that are a part of the greater number that they stand in: "thirty" in "thirty-five", "five" in it too.
 _UNIT, _ROUND = re.compile(_UNITS), re.compile(rf"(?:.* )?(?:{_TENS}|hundred)")
 _GOES_ON = rf"(?!(?:-|\s+)(?:and\s+)?(?:{_UNITS}|{_TO_TWENTY}|{_TENS})\b)"
+# A letter, digit or underscore beside a word that makes it part of another; in scripts without spaces none does.
+_LETTER = r"[^\W\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
+_MEASURED = r"(?:h|hrs?|hours?|mins?|minutes?|days?|years?|km|kg|cm|mm|ml|m|g|l|am|pm)"
 # A longer text than this is no short answer; what it says then counts only where it names an answer that is known.
 _MOST_WORDS = 12
 
@@ -85,7 +88,10 @@ def _whole(form: str) -> str:
     bare = _bare(form)
     words = r"\s+".join(re.escape(word) for word in bare.split()).replace(r"\-", r"(?:-|\s+)")
     before = r"(?<!ty-)(?<!ty )" if _UNIT.fullmatch(bare) else ""
-    return rf"(?<!\w)(?<!\d[.,]){before}{words}(?!\w)(?![.,]\d){_GOES_ON if _ROUND.fullmatch(bare) else ''}"
+    end = rf"(?!{_LETTER})"
+    if bare.isdigit():  # -7 is another number, and 7h the same
+        before, end = r"(?<!\A-)(?<!\s-)(?<!\u2212)", rf"(?={_MEASURED}?(?!{_LETTER}))"
+    return rf"(?<!{_LETTER})(?<!\d[.,]){before}{words}{end}(?![.,]\d){_GOES_ON if _ROUND.fullmatch(bare) else ''}"
 
 
 def _bare(text: str) -> str:

@@ -1,0 +1,94 @@
+"""Lists and tables whose marks Markdown does not know, written as its own: circled numbers, arrows, rules in tags.
+
+Items that stay sentences would lose the lead that denies them: `Ada never:` over `→ Share secrets.`
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+from midspec.spec._pasted import NEW_LINE, prose_of
+
+_ARROWS = "→➔➜➝➞⇒▸▹►▶"
+_PICTURES = "🔹🔸🔷🔶💠📌👉⭐✨🟦🟩🔘◆◇❖"
+# A mark that begins several lines, by its kind; those that may begin a sentence need a lead before them.
+_MARKS = re.compile(
+    rf"(?P<circled>[①-⑳❶-❿➀-➓⓵-⓾㊀-㊉])[ \t、.]*|(?P<arrow>[{_ARROWS}]|->|=>)[ \t]+"
+    rf"|(?P<picture>[{_PICTURES}])\ufe0f?[ \t]*"
+    r"|(?P<example>\(@\w*\))[ \t]+|(?P<number>[(（](?:\d{1,2}|[一二三四五六七八九十]{1,3})[)）])[ \t]*"
+    r"|(?P<dotted>§?\d{1,2}\.\d{1,2}(?:\.\d{1,2})?\.?|§[ ]?\d{1,3}\.?)[ \t]+"
+)
+_LED = frozenset(["number", "dotted"])
+_WIDE_NUMBER = re.compile(r"[（(][一二三四五六七八九十]")
+# `R1: ...`, `SP-02 — ...`: the label stays. `Q1:` and `A1:` are talk.
+_LABELLED = re.compile(r"(?![QAU]\d)[A-Z]{1,4}-?\d{1,3}[ \t]*(?:[:：]|[—–-](?=[ \t]))[ \t]*\S")
+_LEADS = (":", "：")
+_TAGS = (
+    "rule|principle|guideline|instruction|item|point|constraint|directive|value|tenet|clause|requirement|policy|norm"
+)
+_RULE = re.compile(rf"<(?P<tag>{_TAGS})\b[^<>]*>[ \t]*(?P<words>[^<>\n]+?)[ \t]*</(?P=tag)[ \t]*>", re.IGNORECASE)
+_AROUND = re.compile(rf"</?(?:{_TAGS}|policie)s?\b[^<>]*>", re.IGNORECASE)
+_GRID = re.compile(r"[ \t]*\+(?:[-:]{2,}\+)+[ \t]*")
+_GRID_HEAD = re.compile(r"[ \t]*\+(?:[=:]{2,}\+)+[ \t]*")
+_ROW = re.compile(r"[ \t]*\|(?:[^|\n]*\|){2,}[ \t]*")
+_DELIMITER = re.compile(r"[ \t]*\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
+_FEWEST = 2
+
+
+def with_plain_lists(lines: list[str]) -> list[str]:
+    """Return lines whose lists and tables are Markdown's; their number stays."""
+    out, prose = list(lines), prose_of(lines)
+    for at in prose:
+        if out[at].lstrip()[:1] == "<" and (rules := list(_RULE.finditer(out[at]))):
+            rest = _AROUND.sub("", _RULE.sub("", out[at]))
+            out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {rule['words']}" for rule in rules)
+    _tables(out, prose)
+    _items(out, prose)
+    return out
+
+
+def _items(lines: list[str], prose: list[int]) -> None:
+    """Write runs of lines that begin with one kind of mark as items."""
+    filled = [at for at in prose if lines[at].strip("\0 \t")]
+    before = ""
+    for kind, run in groupby(filled, key=lambda at: _kind_of(lines[at])):
+        run_of = list(run)
+        last = lines[run_of[-1]]
+        if kind == "label":  # paragraphs with a label each stay paragraphs
+            every = frozenset(run_of)
+            run_of = [at for at in run_of if every & {at - 1, at + 1}]
+        if kind and len(run_of) >= _FEWEST and (kind not in _LED or before.rstrip("*_ ").endswith(_LEADS)):
+            for at in run_of:
+                indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
+                words = lines[at].lstrip()
+                mark = None if kind == "label" else _MARKS.match(words)
+                lines[at] = f"{indent}- {words[mark.end() :] if mark else words}"
+        before = last
+
+
+def _kind_of(line: str) -> str:
+    """Return the kind of mark that a line begins with, empty where it is none."""
+    words = line.lstrip()
+    if _LABELLED.match(words):
+        return "label"
+    found = _MARKS.match(words)
+    if found is None or found.end() == len(words):
+        return ""
+    # `（一）` is written of lists alone.
+    return "wide" if _WIDE_NUMBER.match(words) else str(found.lastgroup)
+
+
+def _tables(lines: list[str], prose: list[int]) -> None:
+    """Write grids of pandoc, and rows without a head, as tables of Markdown."""
+    for at in prose:
+        if _GRID_HEAD.fullmatch(lines[at]):
+            lines[at] = "|" + "---|" * (lines[at].count("+") - 1)
+        elif _GRID.fullmatch(lines[at]):
+            lines[at] = "\0"
+    for is_row, run in groupby(prose, key=lambda at: _ROW.fullmatch(lines[at]) is not None):
+        rows = list(run)
+        if is_row and len(rows) >= _FEWEST and not any(_DELIMITER.fullmatch(lines[at]) for at in rows):
+            n_cells = lines[rows[0]].count("|") - 1
+            head = NEW_LINE.join(("|" + " |" * n_cells, "|" + "---|" * n_cells))
+            lines[rows[0]] = f"{head}{NEW_LINE}{lines[rows[0]]}"

@@ -1,0 +1,218 @@
+"""Rows in the forms of vendors and trainers, tables with other signs, archives, and chats that stand in a text."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+
+from midspec.core.errors import DataError
+from midspec.exchange import import_folder, read_chats, read_documents
+
+HI = [("user", "Hi"), ("assistant", "Hello")]
+VENDORS = {
+    "Gemini": {
+        "systemInstruction": {"role": "system", "parts": [{"text": "S"}]},
+        "contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "Hello"}]}],
+    },
+    "Bedrock": {
+        "system": [{"text": "S"}],
+        "messages": [
+            {"role": "user", "content": [{"text": "Hi"}]},
+            {"role": "assistant", "content": [{"text": "Hello"}]},
+        ],
+    },
+    "Cohere": {
+        "messages": [
+            {"role": "System", "content": "S"},
+            *({"role": r, "content": c} for r, c in (("User", "Hi"), ("Chatbot", "Hello"))),
+        ]
+    },
+    "Responses": {
+        "system": "S",
+        "messages": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
+        ],
+    },
+    "XTuner": {"conversation": [{"system": "S", "input": "Hi", "output": "Hello"}]},
+    "three columns": {"system": "S", "user": "Hi", "assistant": "Hello"},
+}
+
+
+@pytest.mark.parametrize("row", VENDORS.values(), ids=VENDORS)
+def test_rows_of_vendors_and_trainers_are_chats(tmp_path, row):
+    assert said_in(tmp_path, [row]) == [[("system", "S"), *HI]]
+
+
+@pytest.mark.parametrize("keys", [("input", "output"), ("inputs", "targets"), ("problem", "solution")])
+def test_a_question_and_an_answer_by_other_names_are_a_chat(tmp_path, keys):
+    assert said_in(tmp_path, [dict(zip(keys, ("Hi", "Hello"), strict=True))]) == [HI]
+
+
+def said_in(tmp_path, rows):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_folder(file, tmp_path / "out")
+    return [[(message.role, message.content) for message in chat.messages] for chat in read_chats(tmp_path / "out")]
+
+
+TWO = [{"text": "Ada waits."}, {"text": "Ada asks."}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", json.dumps(TWO)),
+        ("rows.jsonl", "[" + ",\n".join(map(json.dumps, TWO)) + "]\n"),
+        ("rows.jsonl", ",\n".join(map(json.dumps, TWO)) + ",\n"),
+        (
+            "rows.json",
+            json.dumps(
+                {
+                    "features": [],
+                    "rows": [{"row_idx": at, "row": row, "truncated_cells": []} for at, row in enumerate(TWO)],
+                }
+            ),
+        ),
+        ("rows.csv", "sep=;\ntext;source\nAda waits.;a\nAda asks.;b\n"),
+        ("rows.csv", "text|source\nAda waits.|a\nAda asks.|b\n"),
+        ("rows.csv", "text\tsource\nAda waits.\ta\nAda asks.\tb\n"),
+    ],
+)
+def test_rows_are_read_in_lists_that_are_called_lines_and_in_tables_with_other_signs(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    import_folder(tmp_path / name, tmp_path / "out")
+    assert [document.text for document in read_documents(tmp_path / "out")] == ["Ada waits.", "Ada asks."]
+
+
+def test_quotation_marks_of_texts_in_a_table_of_tabs_are_the_texts(tmp_path):
+    (tmp_path / "a.tsv").write_text('text\tsource\n"Hi" said Ada.\ta\nShe said "yes".\tb\n')
+    import_folder(tmp_path / "a.tsv", tmp_path / "out")
+    assert [one.text for one in read_documents(tmp_path / "out")] == ['"Hi" said Ada.', 'She said "yes".']
+    (tmp_path / "b.tsv").write_text('text\tsource\n"Hi ""Ada""\n, wait."\ta\n')
+    import_folder(tmp_path / "b.tsv", tmp_path / "quoted")
+    assert [one.text for one in read_documents(tmp_path / "quoted")] == ['Hi "Ada"\n, wait.']
+
+
+def test_cells_that_the_hubs_viewer_cut_off_are_rejected(tmp_path):
+    rows = [
+        {"row_idx": 0, "row": TWO[0], "truncated_cells": []},
+        {"row_idx": 1, "row": {"text": "Ada as"}, "truncated_cells": ["text"]},
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
+    built = import_folder(tmp_path / "rows.json", tmp_path / "out")
+    assert (built.summary["n_documents"], built.summary["n_rejects"]) == (1, 1)
+    assert "cut off its cells text" in (tmp_path / "out" / "rejects.jsonl").read_text()
+
+
+RENDERED = [
+    "### Human: Hi### Assistant: Hello",
+    "<s>[INST] Hi [/INST] Hello </s>",
+    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>",
+    "Below is an instruction that describes a task.\n\n### Instruction:\nHi\n\n### Response:\nHello",
+    "USER: Hi ASSISTANT: Hello</s>",
+    "Human: Hi\n\nAssistant: Hello",
+]
+NOT_RENDERED = [
+    "Memo. A user wrote: Human: Hi\n\nAssistant: Hello",
+    "### Human resources\n\nWe wait. ### Notes",
+    "User: a word for whoever uses a tool.",
+    "[INST] is a mark of a template.",
+]
+
+
+def test_documents_that_are_chats_with_their_marks_are_told(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in RENDERED + NOT_RENDERED))
+    built = import_folder(tmp_path / "rows.jsonl", tmp_path / "out")
+    assert built.summary["n_documents"] == len(RENDERED + NOT_RENDERED)
+    assert str(built.summary["chats_as_text"]).startswith(f"{len(RENDERED)} documents are chats")
+    (tmp_path / "others.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in NOT_RENDERED))
+    assert "chats_as_text" not in import_folder(tmp_path / "others.jsonl", tmp_path / "other").summary
+
+
+def call(name: str, **arguments: str) -> dict[str, object]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+WEATHER = json.dumps({"name": "look", "arguments": {"at": "Rome"}})
+BOTH = json.dumps([{"name": "look", "arguments": {"at": "Rome"}}, {"name": "look", "arguments": {"at": "Oslo"}}])
+OSLO = json.dumps({"name": "look", "arguments": '{"at": "Oslo"}'})
+ROME_AND_OSLO = [call("look", at="Rome"), call("look", at="Oslo")]
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        (
+            [("function_call", WEATHER), ("observation", "Sun.")],
+            [("assistant", "", [call("look", at="Rome")]), ("tool", "Sun.", [])],
+        ),
+        ([("function_call", BOTH), ("observation", "Sun.")], [("assistant", "", ROME_AND_OSLO), ("tool", "Sun.", [])]),
+        (
+            [("tool_call", WEATHER), ("tool_call", OSLO), ("tool_response", "Sun."), ("tool_response", "")],
+            [("assistant", "", ROME_AND_OSLO), ("tool", "Sun.", []), ("tool", "", [])],
+        ),
+        (
+            [("assistant", "I look."), ("tool_call", WEATHER), ("tool_response", "Sun.")],
+            [("assistant", "I look.", [call("look", at="Rome")]), ("tool", "Sun.", [])],
+        ),
+    ],
+)
+@pytest.mark.parametrize(("role", "text"), [("role", "content"), ("from", "value")])
+def test_calls_that_are_turns_of_their_own_are_the_assistants(tmp_path, turns, expected, role, text):
+    said = [("user", "Weather?"), *turns, ("assistant", "Sun it is.")]
+    row = {"conversations": [{role: who, text: what} for who, what in said], "tools": '[{"name": "look"}]'}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    assert import_folder(tmp_path / "rows.jsonl", tmp_path / "out").summary["n_rejects"] == 0
+    [chat] = read_chats(tmp_path / "out")
+    found = [(turn.role, turn.content, list(turn.tool_calls)) for turn in chat.messages]
+    assert found == [("user", "Weather?", []), *expected, ("assistant", "Sun it is.", [])]
+    assert chat.tools == ({"name": "look"},)
+
+
+def test_a_turn_of_calls_that_holds_none_or_is_weighed_is_not_joined_to_another(tmp_path):
+    rows = [
+        [{"role": "tool_call", "content": "look"}],
+        [{"role": "tool_call", "content": json.dumps({"arguments": {}})}],
+        [{"role": "assistant", "content": "I look."}, {"role": "tool_call", "content": WEATHER, "loss": False}],
+    ]
+    ask, end = {"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "Sun."}
+    lines = [json.dumps({"messages": [ask, *turns, end]}) + "\n" for turns in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
+    assert import_folder(tmp_path / "rows.jsonl", tmp_path / "out").summary["n_rejects"] == 2
+    [chat] = read_chats(tmp_path / "out")
+    assert [(turn.content, len(turn.tool_calls), turn.weight) for turn in chat.messages[1:]] == [
+        ("I look.", 0, 1),
+        ("", 1, 0),
+        ("Sun.", 0, 1),
+    ]
+
+
+def packed_tar() -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("rows.jsonl"))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.tar.gz", packed_tar(), "is a tar archive of files. Unpack it"),
+        ("a.jsonl.gz", packed_tar(), "is a tar archive of files. Unpack it"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "is packed twice, with gzip and gzip. Unpack it once"),
+        ("a.jsonl.lz4", b"\x04\x22\x4d\x18", "is a .lz4 file, which is not read. Unpack it, or pack it with gzip"),
+        ("a.warc.gz", gzip.compress(b"WARC/1.0"), "is a .warc file, which is not read. Write JSONL"),
+        ("a.html", b"<p>Ada waits.</p>", "is a .html file, which is not read. Write its text as .txt"),
+        ("a.yaml", b"- text: Ada waits.", "is a .yaml file, which is not read. Write JSONL"),
+    ],
+)
+def test_archives_and_files_of_other_kinds_are_told_in_one_line(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        import_folder(tmp_path / name, tmp_path / "out")
+    assert says in str(caught.value)
