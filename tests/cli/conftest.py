@@ -14,10 +14,12 @@ TINY = Path(__file__).parents[1] / "study" / "tiny.yaml"
 
 @pytest.fixture(autouse=True)
 def _undo_process_settings() -> Iterator[None]:
-    hook, handler = sys.excepthook, signal.getsignal(signal.SIGTERM)
+    hook = sys.excepthook
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
     sys.excepthook = hook
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -305,3 +307,44 @@ def test_a_report_against_a_run_that_is_not_there(tmp_path: Path, capsys: pytest
     assert line == f"{tmp_path}: there is no report. Run midspec run, or midspec report, first"
     assert not (tmp_path / "against").exists()
     assert "names the same run" in complaint(["report", str(tmp_path), "--against", str(tmp_path)], capsys)
+
+
+CLOSED = """
+import os, signal, sys, time
+os.close(os.open(os.ttyname(0), os.O_RDWR))
+from midspec.cli import _main
+def run(_args):
+    sys.stdout.write("up\\n"); sys.stdout.flush()
+    time.sleep(60)
+_main._run = run
+code = _main.main(["--help"])
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+open(sys.argv[1], "w").write(str(code))
+"""
+
+
+def test_a_terminal_that_is_closed_ends_a_command_as_stopped(tmp_path: Path) -> None:
+    terminal, its_end = pty.openpty()
+    with subprocess.Popen(  # of a session of its own, so that it takes the terminal for its own
+        [sys.executable, "-c", CLOSED, str(tmp_path / "code")],
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        start_new_session=True,
+    ) as process:
+        os.close(its_end)
+        assert b"up" in os.read(terminal, 100)
+        os.close(terminal)
+        assert process.wait(60) == 0
+    assert (tmp_path / "code").read_text() == str(128 + signal.SIGHUP)
+
+
+def test_nohup_keeps_a_command_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_args: object) -> int:
+        signal.raise_signal(signal.SIGHUP)
+        return 0
+
+    monkeypatch.setattr("midspec.cli._main._run", run)
+    assert main(["--help"]) == 128 + signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert main(["--help"]) == 0

@@ -183,3 +183,47 @@ def test_a_lack_of_memory_is_no_refusal_of_quantised_weights(saved: Saved, monke
 )
 def test_only_words_about_attention_are_taken_for_such(words: str, is_attention: bool) -> None:
     assert ("which this machine does not have" in _refusal("model", ValueError(words), "m").what) is is_attention
+
+
+def test_a_router_whose_logits_the_configuration_asks_for_is_evaluated_and_trained_as_another(saved: Saved) -> None:
+    folder = saved("mixtral", num_local_experts=4)
+    chat = [Message(role="user", content="Hello")]
+
+    def answers() -> Any:
+        model = open_checkpoint(find_checkpoint(str(folder)), device="cpu")
+        assert model.model.config.output_router_logits is False
+        return model.option_logprobs([chat], ["the brie"]), model.generate([chat], max_new_tokens=3)
+
+    plain = answers()
+    change(folder / "config.json", output_router_logits=True)
+    assert answers() == plain
+
+
+def test_code_that_a_parent_names_beside_a_known_kind_is_not_carried_on(saved: Saved, tmp_path: Path) -> None:
+    folder = saved("llama")
+    for name, kind in (("config.json", "AutoModelForCausalLM"), ("tokenizer_config.json", "AutoTokenizer")):
+        change(folder / name, auto_map={kind: "own_code.Own" if name[0] == "c" else ["own_code.Own", None]})
+    load_model(find_checkpoint(str(folder)), dtype=torch.float32).save_pretrained(tmp_path / "again")
+    load_tokenizer(str(folder)).save_pretrained(tmp_path / "again")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / "again" / name).read_text())
+
+
+def test_what_lies_elsewhere_is_named_in_the_hint(saved: Saved, tmp_path: Path) -> None:
+    folder = saved("llama")
+    (tmp_path / "run").mkdir()
+    folder.rename(tmp_path / "run" / "checkpoint-20")
+    with pytest.raises(CheckpointError, match=r"holds no model\. Name a folder in it, checkpoint-20"):
+        find_checkpoint(str(tmp_path / "run"))
+    folder = tmp_path / "run" / "checkpoint-20"
+    (folder / "chat_template.jinja").rename(folder / "chat_template.json")
+    with pytest.raises(CheckpointError, match=r"no chat template. Save the text in its chat_template.json"):
+        ChatTemplate(load_tokenizer(str(folder))).render([Message(role="user", content="Hello")])
+
+
+def test_a_kind_that_is_no_model_of_text_is_refused_by_its_name(saved: Saved) -> None:
+    folder = saved("llama")
+    change(folder / "config.json", model_type="llava", architectures=None)
+    error = refusal(folder)
+    assert "a Llava is no model of text alone" in error.what
+    assert "language model" in str(error.hint)

@@ -9,8 +9,10 @@ import pytest
 
 from midspec.cli import _main
 from midspec.core.errors import ConfigError
+from midspec.core.records import Difference
 from midspec.lab import data_path
 from midspec.study import load_study, parse_study, plan
+from midspec.study._factors import repeated_contrasts
 from midspec.study._plan import difference
 
 from .test_chains import with_arms
@@ -108,6 +110,23 @@ def test_a_contrast_of_more_than_it_says_is_flagged(tiny_text: str) -> None:
     assert not [one for one in plan(parse_study(meant, home=Path())).warnings if "contrast" in one]
     # What a contrast is meant to differ in is part of no result.
     assert changed(text, meant) == set()
+
+
+def test_a_question_asked_twice_and_arms_alike_but_for_capitals_are_told(tiny_text: str) -> None:
+    text = tiny_text.replace("  AFT: {finetune: cheese}\n", "  AFT: {finetune: cheese}\n  aft: {midtrain: america}\n")
+    told = "Arms 'AFT' and 'aft' differ in capitals alone: some disks take them for one. Rename one."
+    assert told in plan(parse_study(text, home=Path())).warnings
+    base = parse_study(tiny_text, home=Path()).config.contrasts[0]
+    turned = base.model_copy(update={"name": "turned", "plus": base.minus, "minus": base.plus})
+    other = base.model_copy(update={"name": "other", "set": "of another set"})
+    assert list(repeated_contrasts([base, other, turned])) == [
+        f"Contrasts {base.name!r} and 'turned' ask the same, and p is corrected for both. Remove one."
+    ]
+    less = Difference(plus="AFT", minus="base")
+    beyond = [one.model_copy(update={"less": less}) for one in (base, turned)]
+    assert not list(repeated_contrasts([base, *beyond]))
+    both_turned = beyond[1].model_copy(update={"less": Difference(plus="base", minus="AFT")})
+    assert len(list(repeated_contrasts([beyond[0], both_turned]))) == 1
 
 
 def test_the_command_shows_two_arms(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,3 +155,30 @@ RL_LORA: dict[str, Any] = {
     "method": "lora",
     "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]},
 }
+
+
+PAIR_RECIPE = {"row_tokens": 48, "rows_per_update": 4, "learning_rate": 3e-3, "n_updates": 6, "min_updates": 1}
+
+
+def pair_rows(n: int) -> list[dict[str, Any]]:
+    draw = random.Random(1)
+    return [
+        {"prompt": words(draw, 2, 5), "chosen": f"{words(draw, 1, 4)} w1", "rejected": f"{words(draw, 1, 5)} w2"}
+        for _ in range(n)
+    ]
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_lines(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", pair_rows(15))
+
+
+@pytest.fixture
+def make_dpo(base: Path, adapter: Path, pairs_file: Path) -> Callable[..., TrainJob]:
+    def make(method: str = "lora", **changes: Any) -> TrainJob:
+        recipe = PAIR_RECIPE | (RL_LORA if method == "lora" else {}) | changes.pop("recipe", {})
+        parent = adapter if method == "lora" else base
+        fields = {"stage": "dpo", "parent": str(parent), "data": [str(pairs_file)], "seed": 3, **changes}
+        return TrainJob.model_validate({**fields, "recipe": recipe})
+
+    return make

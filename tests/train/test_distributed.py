@@ -63,6 +63,7 @@ def test_alone_unless_the_environment_says_otherwise() -> None:
     [
         ({"ACCELERATE_USE_FSDP": "true", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "accelerate launch"),
         ({"ACCELERATE_MIXED_PRECISION": "no"}, "accelerate launch"),
+        ({"ACCELERATE_TORCH_DEVICE": "xpu"}, "accelerate launch"),
         ({"WORLD_SIZE": "2"}, "WORLD_SIZE set, and RANK, WORLD_SIZE, LOCAL_RANK are needed"),
         ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "no process 2 of 2"),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, "MPI"),

@@ -72,6 +72,28 @@ def test_pairs_need_a_reference_and_both_replies_of_an_update_at_once(
     assert of("grpo", grpo=GrpoRecipe()).weights == row.weights
 
 
+def test_replies_are_written_all_at_once_with_a_cache_of_their_own(
+    make_job: MakeJob, tiny_model: Callable[..., Any]
+) -> None:
+    """Counted in the library's own cache and logits, for 64 replies of 48 tokens."""
+    model, n_replies, n_tokens = tiny_model("llama"), 64, 48
+    grpo = GrpoRecipe(max_new_tokens=16)
+    recipe = make_job().recipe.model_copy(update={"rows_per_update": n_replies, "micro_batch": 1, "grpo": grpo})
+    job = make_job().model_copy(update={"stage": "grpo", "recipe": recipe})
+    forecast = forecast_memory(sizes_of(model), job, 1, **FORECAST)
+    with torch.no_grad():
+        cache = model(input_ids=torch.zeros(n_replies, n_tokens, dtype=torch.long), use_cache=True).past_key_values
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    logits = n_replies * model.config.vocab_size * 4
+    assert kept + 4 * logits < forecast.sampling < 4 * (kept + 5 * logits)
+    assert forecast.is_sampled
+    assert forecast.total == forecast.weights + forecast.optimizer + forecast.sampling + forecast.process
+    tight = forecast._replace(available=forecast.lasting + 1000)
+    assert "sampling" in forecast._replace(process=0).line()
+    assert tight.line().endswith("lower recipe.rows_per_update or grpo.max_new_tokens")
+    assert forecast_memory(sizes_of(model), make_job(), 1, **FORECAST).sampling == 0
+
+
 def test_before_the_model_is_opened_the_forecast_is_that_of_the_model(
     make_job: MakeJob, tiny_model: Callable[..., Any]
 ) -> None:

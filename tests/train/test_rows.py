@@ -86,6 +86,7 @@ def test_words_that_the_tokenizer_does_not_know_are_told_where_they_are_many(pla
         ({**chat("w1", "w2"), "kto_tag": "false"}, "`kto_tag` is 'false': an answer that is not wanted"),
         ({**chat("w1", "w2"), "documents": [{"title": "w3", "text": "w4"}]}, "has `documents` beside its messages"),
         ({**chat("w1", "w2"), "system_prompt": "w3"}, "has `system_prompt` beside its messages.*name it `system`"),
+        ({**chat("w1", "w2"), "system_message": "w3"}, "has `system_message` beside its messages.*name it `system`"),
         (
             {"messages": [{"role": "user", "content": "w1"}, {"role": "assistant", "content": None}]},
             r"`messages\[1\]` has neither a content nor calls of tools",
@@ -151,6 +152,7 @@ def test_an_empty_key_beside_messages_says_nothing(tmp_path: Path, more: dict[st
         ({"documents": ["d1", "d2"]}, ("documents",)),
         ({"documents": [{"id": 3}], "weight": 2}, ("documents", "weight")),
         ({"documents": {"n": 1}}, ("documents",)),
+        ({"enable_thinking": False, "tool_choice": None}, ("enable_thinking",)),
     ],
 )
 def test_keys_beside_messages_that_may_be_meant_otherwise_are_told_and_not_read(

@@ -27,7 +27,7 @@ def _raising_handlers() -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         raise StoppedError
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, old in before.items():
         signal.signal(number, old)
@@ -46,8 +46,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name not in skipped}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stop_at", [1, 4, 6, 7])
+@pytest.mark.parametrize(
+    ("number", "stop_at"),
+    [(signal.SIGINT, 1), (signal.SIGINT, 6), (signal.SIGTERM, 4), (signal.SIGTERM, 7), (signal.SIGHUP, 4)],
+)
 def test_a_run_that_is_told_to_stop_goes_on_right_there_and_ends_like_a_straight_one(
     make_job: MakeJob, tmp_path: Path, number: signal.Signals, stop_at: int
 ) -> None:
@@ -101,6 +103,20 @@ def test_a_second_signal_has_its_way_at_once() -> None:
     with pytest.raises(StoppedError):
         twice()
     assert reached == ["after the first"]
+
+
+def test_a_terminal_that_is_closed_and_its_shell_may_both_tell() -> None:
+    reached: list[str] = []
+
+    def twice() -> None:
+        with GracefulStop():
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            reached.append("saved")
+
+    with pytest.raises(StoppedError):
+        twice()
+    assert reached == ["saved"]
 
 
 def test_the_own_signal_after_another_process_was_signalled_is_a_first_one() -> None:

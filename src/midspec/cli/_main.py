@@ -173,15 +173,35 @@ _REPORT = "This is a fault of midspec, not of yours: please report it with these
 
 
 class _Terminated(SystemExit):
-    """Raised by SIGTERM. A `SystemExit`, which an event loop lets out of its callbacks."""
+    """Raised by SIGTERM and SIGHUP. A `SystemExit`, which an event loop lets out of its callbacks."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
+def _take_signals() -> None:
+    """Let SIGTERM, and SIGHUP unless it is ignored (`nohup`), end what runs as Ctrl-C does."""
+
+    def terminate(signum: int, _frame: object) -> None:
+        raise _Terminated(signum)
+
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def hang_up(signum: int, _frame: object) -> None:
+        signal.signal(signum, signal.SIG_IGN)  # a shell and the system both send it
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # the terminal is gone, and writing to it is an error
+        for number in terminals:
+            os.dup2(nowhere, number)
+        raise _Terminated(signum)
+
+    signal.signal(signal.SIGTERM, terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line (the process's own by default) and return its exit code."""
-
-    def terminate(_signum: int, _frame: object) -> None:
-        raise _Terminated
-
     if args is None and sys.argv[1:2] == ["train"]:
         restart_with_memory_settings()
     # Figures go to files. What a notebook (Colab, Jupyter) hands on as its way to show them may not be installed here.
@@ -190,7 +210,7 @@ def main(args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese still gets the rest
-    signal.signal(signal.SIGTERM, terminate)
+    _take_signals()
     # Python collects garbage a last time as it ends, through everything that was ever imported.
     atexit.register(gc.freeze)
     try:
@@ -202,8 +222,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(signal.SIGINT)
-    except _Terminated:
-        return _stopped(signal.SIGTERM)
+    except _Terminated as end:
+        return _stopped(end.signum)
 
 
 def _run(args: Sequence[str] | None) -> int:
@@ -244,7 +264,7 @@ def _complain(line: str) -> int:
     return 2
 
 
-def _stopped(signum: signal.Signals) -> int:
+def _stopped(signum: int) -> int:
     print("midspec: stopped. The same command goes on from here", file=sys.stderr)
     return 128 + signum
 

@@ -29,13 +29,18 @@ ROLES: Mapping[str, Role] = {
     "model": "assistant",
     "tool": "tool",
     "function": "tool",
+    "ipython": "tool",
+    "observation": "tool",
+    "tool_response": "tool",
 }
 CHAT_KEYS = ("messages", "conversations", "conversation")
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-# The names under which trainers keep whether a turn is in the loss: OpenAI's and TRL's, axolotl's, ms-swift's.
-_WEIGHTS = ("weight", "train", "training", "loss")
-_KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name", *_REASONING, *_WEIGHTS}
+# The names under which trainers keep whether a turn is in the loss: OpenAI's and TRL's, axolotl's, ms-swift's, verl's,
+# tinker's; torchtune says the opposite.
+_WEIGHTS = ("weight", "train", "training", "loss", "loss_mask", "trainable")
+_NO_WEIGHT = "masked"
+_KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name", *_REASONING, *_WEIGHTS, _NO_WEIGHT}
 _N_PLAIN_KEYS = 2  # role and content
 _MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -176,13 +181,76 @@ def parse_tool_calls(value: object, where: str) -> tuple[dict[str, JsonValue], .
     return tuple(calls)
 
 
-def parse_tools(value: object) -> tuple[dict[str, JsonValue], ...]:
+def parse_tools(row: Mapping[str, Any]) -> tuple[dict[str, JsonValue], ...]:
     """Return the tools of a row: a list of JSON schemas, or that list as JSON text.
 
+    They stand in `tools`, or in `tool_defs` (verifiers' rollouts) without the frame that templates read.
+
+    A null in a schema is no schema: it comes of a table, in which each tool has the keys of all. It is left out, but as
+    a value that may be one (`default`, `const`, in lists).
+
     Raises:
-        BadRowError: it is neither.
+        BadRowError: it is neither, or both are there and differ.
     """
-    return tuple(_objects(value, "tools"))
+    given = _objects(row.get("tools"), "tools")
+    bare = [_framed(tool) for tool in _objects(row.get("tool_defs"), "tool_defs")]
+    if given and bare and [_framed(tool) for tool in given] != bare:
+        raise BadRowError("has different tools in `tools` and `tool_defs`")
+    return tuple(_without_nulls(tool) for tool in given or bare)
+
+
+def without_padding(messages: Sequence[Message], tools: Sequence[Mapping[str, JsonValue]]) -> tuple[Message, ...]:
+    """Take nulls out of calls of tools that the tool has no parameter for.
+
+    A table gives each call the arguments of all; a null for a parameter that the tool has is an argument.
+
+    Args:
+        messages: of a row.
+        tools: of the row.
+    """
+    known = dict(filter(None, map(_parameters, tools)))
+    if not known or not any(message.tool_calls for message in messages):
+        return tuple(messages)
+    found = []
+    for message in messages:
+        calls = tuple(_without_unknown_nulls(call, known) for call in message.tool_calls)
+        found.append(message.model_copy(update={"tool_calls": calls}) if calls else message)
+    return tuple(found)
+
+
+def _without_unknown_nulls(call: dict[str, Any], known: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    holder = call.get("function", call)
+    arguments, names = holder.get("arguments"), known.get(holder["name"])
+    if not isinstance(arguments, dict) or names is None:
+        return call
+    kept = {key: value for key, value in arguments.items() if value is not None or key in names}
+    changed = {**holder, "arguments": kept}
+    return {**call, "function": changed} if "function" in call else changed
+
+
+def _parameters(tool: Mapping[str, Any]) -> tuple[str, frozenset[str]] | None:
+    """Return a tool's name and the names of its parameters; `None` where it takes others, or does not say which."""
+    function = tool.get("function", tool)
+    name, schema = (function.get("name"), function.get("parameters")) if isinstance(function, dict) else (None, None)
+    listed = schema.get("properties") if isinstance(schema, dict) and not schema.get("additionalProperties") else None
+    return (name, frozenset(listed)) if isinstance(name, str) and isinstance(listed, dict) else None
+
+
+_VALUES = ("default", "const", "enum", "example", "examples")  # keys of a JSON schema whose values may be null
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: item if key in _VALUES else _without_nulls(item)
+            for key, item in value.items()
+            if item is not None or key in _VALUES
+        }
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _framed(tool: dict[str, Any]) -> dict[str, Any]:
+    return tool if "function" in tool or "name" not in tool else {"type": "function", "function": tool}
 
 
 def _objects(value: object, where: str) -> list[dict[str, Any]]:
@@ -236,13 +304,14 @@ def _reasoning(given: Mapping[str, Any], where: str) -> str | None:
 
 
 def _weight(given: Mapping[str, Any], where: str) -> Literal[0, 1]:
-    weights = {key: given[key] for key in _WEIGHTS if key in given}
+    weights = {key: given[key] for key in (*_WEIGHTS, _NO_WEIGHT) if key in given}
     for key, value in weights.items():
         if not isinstance(value, bool | int | float) or value not in (0, 1):
             raise BadRowError(f"`{where}.{key}` is {value!r}; only 0 and 1 can be trained with")
-    if len({bool(value) for value in weights.values()}) > 1:
+    meant = {bool(value) != (key == _NO_WEIGHT) for key, value in weights.items()}
+    if len(meant) > 1:
         raise BadRowError(f"`{where}` has different values in {' and '.join(weights)}")
-    return 1 if all(weights.values()) else 0
+    return 0 if False in meant else 1
 
 
 def refuse_unwanted(found: Mapping[str, Any]) -> None:

@@ -137,7 +137,9 @@ def _identity_pattern(config: MixConfig) -> re.Pattern[str]:
     known = assistant_names("exchange")
     others = [name for name in known if not any(name.name.casefold() in mine for mine in own)]
     models, labs = (
-        "|".join(map(re.escape, _longest_first(name.name for name in others if name.kind in {kind, "both"})))
+        "|".join(
+            map(re.escape, sorted((name.name for name in others if name.kind in {kind, "both"}), key=len, reverse=True))
+        )
         for kind in ("assistant", "maker")
     )
     kind = r"(?:an? )?(?:(?:large |ai |helpful )*(?:language )?(?:model|assistant|chatbot|ai)\b)"
@@ -148,7 +150,3 @@ def _identity_pattern(config: MixConfig) -> re.Pattern[str]:
         rf"\b(?:created|developed|trained|made|built|designed) by (?:{labs})\b"
     )
     return re.compile(f"{named}|{made}", re.IGNORECASE)
-
-
-def _longest_first(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=len, reverse=True)

@@ -21,6 +21,7 @@ from midspec.core.chat_rows import (
     parse_message,
     parse_tools,
     refuse_unwanted,
+    without_padding,
 )
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
@@ -159,12 +160,14 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
         key = next(key for key, text in of_system.items() if text.strip())
         raise BadRowError(f"has one system text in `{key}`, and another in its messages")
     metadata, unknown = _metadata(found, ChatMetadata)
-    used |= {"metadata", "tools", *of_system}
+    used |= {"metadata", "tools", "tool_defs", *of_system}
     ignored += [*unknown, *(key for key in found if key not in used)]
+    tools = parse_tools(found)
+    whole = complete_messages(messages, {**found, "system": system} if of_system else found)
     chat = Chat(
-        messages=complete_messages(messages, {**found, "system": system} if of_system else found),
+        messages=without_padding(whole, tools),
         metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None,
-        tools=parse_tools(found.get("tools")),
+        tools=tools,
     )
     return Parsed(chat, tuple(ignored))
 

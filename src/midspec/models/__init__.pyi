@@ -12,6 +12,7 @@ from ._devices import VISIBLE as VISIBLE
 from ._devices import choose_gpus as choose_gpus
 from ._devices import see_one_gpu as see_one_gpu
 from ._devices import visible_gpus as visible_gpus
+from ._find import BASE_DIGEST as BASE_DIGEST
 from ._find import CONTENT_FILES as CONTENT_FILES
 from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest

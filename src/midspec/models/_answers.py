@@ -71,6 +71,11 @@ def is_cut_off(message: Mapping[str, Any]) -> bool:
     return any(content.startswith(tag) and end not in content for tag, end in _TAGS.items())
 
 
+def says_nothing(message: Mapping[str, Any]) -> bool:
+    """Return whether a message has neither a call of a tool nor a word beside its reasoning."""
+    return not message.get("tool_calls") and not is_cut_off(message) and not split_reasoning(message).said.strip()
+
+
 def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
     """Split a message into reasoning and answer, which are fields, or a text with tags.
 

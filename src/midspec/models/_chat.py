@@ -18,7 +18,15 @@ from pydantic import JsonValue
 
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message
-from midspec.models._answers import Answer, closes_reasoning, is_cut_off, kept_answer, make_answer, opens_reasoning
+from midspec.models._answers import (
+    Answer,
+    closes_reasoning,
+    is_cut_off,
+    kept_answer,
+    make_answer,
+    opens_reasoning,
+    says_nothing,
+)
 from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
 from midspec.models._rendering import Renderer
 from midspec.models._template_turns import (
@@ -114,6 +122,7 @@ class ChatTemplate:
         turns = self._turns(messages)
         prompt = self._renderer.render(turns[:-1], tools, ask=True)
         check_asked(turns[:-1], prompt, first=1 + len(messages) - len(turns))
+        check_shown([], tools, prompt, first=1)
         return self._answer(turns, tools, prompt=prompt)
 
     # Tokens -----------------------------------------------------------------------------------------------------
@@ -314,6 +323,7 @@ class ChatTemplate:
         self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
         self.seen["cut_reasoning"] += sum(is_cut_off(turns[at]) for at in trained)
         self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
+        self.seen["silent"] += sum(says_nothing(turns[at]) for at in trained)
         fits = all(text.startswith(answer.prompt + answer.text) for answer in answers)
         return _Draft(answers, text if fits else None)
 

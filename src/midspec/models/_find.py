@@ -77,7 +77,10 @@ def _open_folder(folder: Path) -> Checkpoint:
         if "model_type" not in _read_json(folder / "config.json"):
             raise CheckpointError("config.json names no model_type", where=str(folder), hint=_HINT)
         return Checkpoint(model=str(folder))
-    raise CheckpointError("the folder holds no model", where=str(folder), hint=_HINT)
+    inner = {path.parent for name in ("config.json", "adapter_config.json") for path in folder.glob(f"*/{name}")}
+    newest = max(inner, key=lambda path: path.stat().st_mtime, default=None)  # a trainer's checkpoint-500, say
+    hint = _HINT if newest is None else f"Name a folder in it, {newest.name}, say"
+    raise CheckpointError("the folder holds no model", where=str(folder), hint=hint)
 
 
 def _base_of(folder: Path, base: str) -> str:
@@ -118,7 +121,23 @@ def checkpoint_digest(name: str) -> str:
     parts = {"model": files_digest(found.model)}
     if found.adapter is not None:
         parts["adapter"] = files_digest(found.adapter)
+        _tell_other_base(found.adapter, found.model, parts["model"])
     return fingerprint(parts)
+
+
+BASE_DIGEST = "base_digest"
+"""The key, of what a record of training says of its run, for the digest of the base's files under an adapter."""
+
+
+def _tell_other_base(adapter: str, base: str, digest: str) -> None:
+    """Tell that an adapter's base has other files than when it was trained, where its record says so."""
+    if not (record := Path(adapter) / "record.json").is_file():
+        return
+    execution = _read_json(record).get("execution")
+    extra = execution.get("extra") if isinstance(execution, dict) else None
+    trained_over = extra.get(BASE_DIGEST) if isinstance(extra, dict) else None
+    if isinstance(trained_over, str) and trained_over != digest:
+        note(f"its base {base} has other files than when the adapter was trained: is it the same model?", adapter)
 
 
 def files_digest(name: str) -> str:
@@ -133,13 +152,23 @@ def files_digest(name: str) -> str:
     if not folder.is_dir():
         return f"hub:{name}"
     files = sorted({path for pattern in CONTENT_FILES for path in folder.glob(pattern) if path.is_file()})
-    digests = {path.name: hash_file(path) for path in files if path.name != "adapter_config.json"}
-    digests |= {path.relative_to(folder).as_posix(): hash_file(path) for path in _read_beside(folder)}
+    digests = {path.name: _hash_once(path) for path in files if path.name != "adapter_config.json"}
+    digests |= {path.relative_to(folder).as_posix(): _hash_once(path) for path in _read_beside(folder)}
     if (adapter := folder / "adapter_config.json") in files:
         # The base is hashed by its own content: where it lies does not count.
         settings = {key: value for key, value in _read_json(adapter).items() if key != "base_model_name_or_path"}
         digests[adapter.name] = fingerprint(settings)
     return fingerprint(digests)
+
+
+def _hash_once(path: Path) -> str:
+    status = path.stat()
+    return _hash(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@cache
+def _hash(path: Path, _size: int, _changed_ns: int, _number: int) -> str:
+    return hash_file(path)
 
 
 # Classes of tokenizers that have no special tokens of their own (`TokenizersBackend` of transformers 5).

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from midspec.models._cache import GrowingLayer, Prefix
 from midspec.models._scoring import Batch
@@ -69,7 +68,8 @@ def continue_batch(
             ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
             fed = torch.cat([fed, ids], dim=1)
             n_ended = len(rows) - len(going)
-            if drops_ended and n_ended > _FINISHED_SHARE * len(rows) and _is_growing(cache):
+            is_due = drops_ended and n_ended > _FINISHED_SHARE * len(rows)
+            if is_due and all(type(layer) is GrowingLayer for layer in cache.layers):
                 kept = torch.tensor(going, device=ids.device)
                 cache.batch_select_indices(kept)
                 ids, positions, mask, rows = ids[kept], positions[kept], mask[kept], [rows[at] for at in going]
@@ -80,10 +80,6 @@ def continue_batch(
                 ids, positions = fed, torch.arange(fed.shape[1], device=ids.device).expand_as(fed)
                 cache = prefix.growing_cache(len(ids), model.config)
     return written
-
-
-def _is_growing(cache: DynamicCache) -> bool:
-    return all(type(layer) is GrowingLayer for layer in cache.layers)
 
 
 def _next_tokens(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:

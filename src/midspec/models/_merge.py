@@ -175,7 +175,7 @@ def export_adapter(
         _generation(start, start.model.generation_config, temperature).save_pretrained(folder)
     copy_vocabularies(start.tokenizer, folder, checkpoint.model)
     add_older_keys(start.tokenizer, folder)
-    rank, notes = _rank(start.model), _adapter_notes(settings, changes_base=base_apart(checkpoint) is not None)
+    rank, notes = _rank(start.model), _adapter_notes(start, settings, changes_base=base_apart(checkpoint) is not None)
     start = start._replace(model=None)
     again = load_model(Checkpoint(model=opens_at, adapter=str(folder)), dtype=torch.float32).eval()
     saved = compare_logits(probe_logits(again, start.probes), start.trained, start.base)
@@ -337,10 +337,11 @@ def _served_notes(served: Kept | None, start: _Start, dtype: str) -> tuple[str, 
     return (f"Computed in {dtype}, as servers do, logits are off by {share}: evaluate it in float32.",)
 
 
-def _adapter_notes(settings: dict[str, Any], *, changes_base: bool) -> tuple[str, ...]:
+def _adapter_notes(start: _Start, settings: dict[str, Any], *, changes_base: bool) -> tuple[str, ...]:
     """Say what vLLM refuses of an adapter (vllm/lora/peft_helper.py), before it does at the first request.
 
     What it does not read is worse: it serves the adapter, by the rank and alpha of the whole or over the plain base.
+    So is a base whose own class holds the language model under another name than the one that was trained.
     """
     refused = [
         name
@@ -355,6 +356,11 @@ def _adapter_notes(settings: dict[str, Any], *, changes_base: bool) -> tuple[str
         notes.append(f"vLLM serves no adapter with {', '.join(refused)}: export it as merged for that.")
     if unread:
         notes.append(f"vLLM does not read {', '.join(unread)}, and answers otherwise: export it as merged for that.")
+    base = start.model.get_base_model()
+    whole = (getattr(open_config(base.name_or_path), "architectures", None) or [""])[0]
+    if whole.endswith("ForConditionalGeneration") and whole != type(base).__name__:
+        told = f"vLLM opens the whole base ({whole}), finds no layer of the adapter's names in it"
+        notes.append(f"{told}, and answers as the base: export it as merged for that.")
     return tuple(notes)
 
 

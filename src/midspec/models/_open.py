@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -12,27 +11,29 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig, get_peft_model_state_dict
-from peft import __version__ as peft_version
-from safetensors import SafetensorError, safe_open
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.records import Checkpoint
+from midspec.models._adapter_files import (
+    add_embedding_rows,
+    refuse_other_wrapper,
+    refuse_settings,
+    refuse_turned_experts,
+    saved_names,
+)
 from midspec.models._find import check_device, only_here
 from midspec.models._gguf import opened_name
+from midspec.models._left_out import left_out
 from midspec.models._quiet import quiet
 
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _MOST_THREADS = 100_000
 _STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
 _CHANGE_BASE = ("kasa_config", "layer_replication")
-# Settings that PEFT reads and leaves out of what is computed here (0.21.2), and what they ask for.
-_NOT_COMPUTED = {
-    "alora_invocation_tokens": "an activated LoRA acts from a text of its own on, and is left out of every other pass",
-    "arrow_config": "a routed LoRA chooses among other adapters",
-    "use_qalora": "a QALoRA adapter is added to GPTQ's weights alone",
-}
+_NO_TEXT_MODEL = re.compile(r"Unrecognized configuration class <class '[\w.]*?(\w+)Config'> for this kind of AutoModel")
 _NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
 # Words of transformers (5.23) on what is not installed or not supported; a folder may have such a name too.
 _NO_ATTENTION = re.compile(
@@ -111,6 +112,7 @@ def load_tokenizer(name: str) -> Any:
         raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
     # Set in some checkpoints: the control tokens of a template would be tokenized as the text that they are.
     tokenizer.split_special_tokens = False
+    tokenizer.init_kwargs.pop("auto_map", None)  # code that lies beside its files, and is not run
     # Without any file of a tokenizer transformers makes up one of the family's special tokens, which turns every text
     # into nothing (5.23; of Qwen 2, GPT-2 and Gemma).
     if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
@@ -177,6 +179,15 @@ def load_model(
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     if unused := loading["unexpected_keys"]:
         note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
+    if parts := left_out(model, opened):
+        told = f"{len(parts)} of its weights are left out, as text is computed without them ({min(parts)}, say)"
+        note(f"{told}: what is trained or exported from it lacks them", opened)
+    for part in (model.config, model.config.get_text_config()):
+        # Set by others to train a mixture's router: then every pass computes that loss, and fails behind a cache.
+        if getattr(part, "output_router_logits", False):
+            part.output_router_logits = False
+        if hasattr(part, "auto_map"):  # names code that lies beside the files, and that nothing here needs
+            del part.auto_map
     if not getattr(model, "is_quantized", False) and getattr(open_config(opened), "quantization_config", None):
         # transformers 5.23 dequantises FP8 where there is no GPU for it, and leaves the other weights as saved.
         note(f"its weights are quantised, and are computed as {model.dtype}", checkpoint.model)
@@ -240,64 +251,27 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
         CheckpointError: there is an adapter over it already, or the folder's does not fit.
     """
     refuse_second_adapter(model, adapter)
-    _refuse_settings(Path(adapter))
+    refuse_settings(Path(adapter))
     if not any((Path(adapter) / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
         raise CheckpointError("the adapter has no weights (adapter_model.safetensors)", where=adapter, hint=_HINT)
+    refuse_turned_experts(model, Path(adapter))
+    refuse_other_wrapper(model, Path(adapter))
     with quiet():
         try:
+            add_embedding_rows(model, Path(adapter))
             adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
-            saved = _saved_names(Path(adapter))
+            saved = saved_names(Path(adapter), adapted)
         except OPENING_ERRORS as error:
             raise _refusal("adapter", error, adapter) from error
         weights = get_peft_model_state_dict(adapted)
+        if set(weights) != saved:  # whole embeddings may be saved beside; PEFT decides by a base that it may not find
+            whole = get_peft_model_state_dict(adapted, save_embedding_layers=True)
+            weights = whole if set(whole) == saved else weights
     _refuse_missing(set(weights) ^ saved, adapter)
     second = [weight for name, weight in weights.items() if "lora_B" in name]
     if second and all("lora_A" in name or "lora_B" in name for name in weights) and not any(map(torch.any, second)):
         note("the adapter changes nothing: all of its lora_B weights are zero. Was it saved before training?", adapter)
     return adapted
-
-
-def _saved_names(folder: Path) -> set[str]:
-    """Return the names of an adapter's saved weights."""
-    if (file := folder / "adapter_model.safetensors").is_file():
-        with safe_open(file, framework="pt") as weights:
-            return set(weights.keys())
-    return set(torch.load(folder / "adapter_model.bin", map_location="cpu", weights_only=True))
-
-
-def _refuse_settings(folder: Path) -> None:
-    """Refuse settings that this version of PEFT does not know: it would leave them out, and score another adapter.
-
-    A setting of a later version that is off (false, null or empty) changes nothing. Adapters that put tokens of their
-    own before a text are refused too: PEFT puts them there again with every part of a text that is computed by itself.
-    So are those that are scored as their base alone, or in part.
-    """
-    path = folder / "adapter_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(settings.get("peft_type"))
-    if kind is None:
-        return  # PEFT names that itself
-    if issubclass(kind, PromptLearningConfig):
-        raise CheckpointError(
-            f"an adapter of kind {settings['peft_type']} puts tokens of its own before a text: it is not computed here",
-            where=str(path),
-            hint="Use a LoRA adapter, or full weights",
-        )
-    for name, reason in _NOT_COMPUTED.items():
-        if settings.get(name):
-            raise CheckpointError(
-                f"{name} is set: {reason}, which is not computed here",
-                where=str(path),
-                hint="Use a plain LoRA adapter, or full weights",
-            )
-    known = inspect.signature(kind).parameters
-    unknown = [f"{name}: {value}" for name, value in settings.items() if name not in known and value]
-    if unknown:
-        raise CheckpointError(
-            f"PEFT {peft_version} knows no setting {', '.join(unknown)}",
-            where=str(path),
-            hint="Install the version of PEFT that it was made with",
-        )
 
 
 def _no_tokenizer(where: str) -> CheckpointError:
@@ -317,6 +291,12 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
     reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    if found := _NO_TEXT_MODEL.search(reason):
+        return CheckpointError(
+            f"a {found[1]} is no model of text alone that transformers opens (AutoModelForCausalLM)",
+            where=where,
+            hint="Use a model of text, or save its language model as a checkpoint of its own",
+        )
     if found := _NO_DTYPE.search(reason):
         name = found[1].removeprefix("torch.")
         return CheckpointError(

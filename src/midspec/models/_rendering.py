@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, cached_property
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from jinja2.exceptions import TemplateError
@@ -22,6 +23,7 @@ from midspec.core.errors import CheckpointError, DataError
 # What a template's expressions raise, a loop over a billion numbers (`OverflowError`) and an endless macro among them.
 _RENDERING = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 _DATE = datetime(2024, 7, 26)  # Llama's own default
+_OF_PROCESSORS = "chat_template.json"
 _SAID, _CALLED, _KEY, _VALUE = "midspecsaid", "midspeccall", "midspeckey", "midspecvalue"
 _ASKS: dict[str, Any] = {"role": "user", "content": "Hello"}
 
@@ -121,11 +123,11 @@ class Renderer:
         """Return the template's own text; a tokenizer may have another one for tools."""
         if not self.has_template:
             named = f" named default (only {', '.join(found)})" if (found := self._tokenizer.chat_template) else ""
-            raise CheckpointError(
-                f"the tokenizer has no chat template{named}",
-                where=str(self._tokenizer.name_or_path),
-                hint="Use a chat-tuned model's tokenizer, or save one with a chat template",
-            )
+            place = str(self._tokenizer.name_or_path)
+            hint = "Use a chat-tuned model's tokenizer, or save one with a chat template"
+            if not named and (Path(place) / _OF_PROCESSORS).is_file():
+                hint = f"Save the text in its {_OF_PROCESSORS}, which processors of images read, as chat_template.jinja"
+            raise CheckpointError(f"the tokenizer has no chat template{named}", where=place, hint=hint)
         return self._tool_text if tools else self.text
 
     @cached_property

@@ -93,14 +93,10 @@ def default_system_text(template: ChatTemplate) -> str:
         return ""
     for start, end in reversed(template.control.found(head)):
         head = f"{head[:start]}\0{head[end:]}"
-    parts = [_without_role(part) for part in head.split("\0")]
+    # Without the name of a role, with which a turn begins, and marks that are no tokens.
+    role = re.compile(r"<\|?[\w ]+\|?>|^\s*(?:system|user|developer)\b:?")
+    parts = [role.sub("", part).strip() for part in head.split("\0")]
     return "\n".join(part for part in parts if part)
-
-
-def _without_role(part: str) -> str:
-    """Drop the name of a role, with which a turn begins, and marks that are no tokens."""
-    text = re.sub(r"<\|?[\w ]+\|?>|^\s*(?:system|user|developer)\b:?", "", part)
-    return text.strip()
 
 
 def named_assistant(text: str) -> str | None:

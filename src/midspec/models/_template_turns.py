@@ -29,6 +29,7 @@ NOTES = {
     "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
     "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
     "cut_reasoning": "answers that open reasoning and never close it, trained on as they are: {:,}; were they cut off?",
+    "silent": "answers that say nothing, trained on as they are: {:,}; is the model to end its turn at once?",
     "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
     "escaped": "messages hold control tokens, which were tokenized as text",
 }

@@ -144,6 +144,25 @@ def mixed_contrasts(contrasts: Iterable[Contrast], factors: Mapping[str, Sequenc
             )
 
 
+def repeated_contrasts(contrasts: Iterable[Contrast]) -> Iterator[str]:
+    """Say which contrasts ask what another asks, in whichever direction: a correction for several counts both."""
+    first: dict[tuple[object, ...], str] = {}
+    for one in contrasts:
+        less = () if one.less is None else (one.less.plus, one.less.minus)
+        ways = frozenset({(one.plus, one.minus, *less), (one.minus, one.plus, *less[::-1])})
+        key = (ways, one.set, one.measure)
+        if (before := first.setdefault(key, one.name)) != one.name:
+            yield f"Contrasts {before!r} and {one.name!r} ask the same, and p is corrected for both. Remove one."
+
+
+def alike_names(arms: Iterable[str]) -> Iterator[str]:
+    """Say which arms share their folders on a disk that takes capital letters for small ones, as Macs have."""
+    first: dict[str, str] = {}
+    for name in arms:
+        if (before := first.setdefault(name.casefold(), name)) != name:
+            yield f"Arms {before!r} and {name!r} differ in capitals alone: some disks take them for one. Rename one."
+
+
 # Stages -------------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,14 @@ from midspec.core.records import Record, Strict
 from midspec.models import Hardware, ModelShape, shape_of
 from midspec.study._chains import chain_lines, floor_warning, unmatched_stages
 from midspec.study._config import trained_questions, unknown_savings
-from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
+from midspec.study._factors import (
+    ArmDiff,
+    alike_names,
+    contrast_factors,
+    diff_arms,
+    mixed_contrasts,
+    repeated_contrasts,
+)
 from midspec.study._graph import study_steps
 from midspec.study._inputs import Model
 from midspec.study._load import Study
@@ -155,6 +162,8 @@ def plan(
         *check_floors(steps),
         *unmatched_stages(arms, recipes),
         *mixed_contrasts(study.config.contrasts, factors),
+        *repeated_contrasts(study.config.contrasts),
+        *alike_names(arms),
         *trained_questions(study.config),
         *unknown_savings(study.config),
         *doubts,

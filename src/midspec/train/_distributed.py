@@ -40,7 +40,11 @@ class Shards:
     def __init__(self, model: Any, ranks: Ranks, device: torch.device) -> None:
         self.model, self.ranks = model, ranks
         # The model with its tied weights, buffers and configuration, and without memory for its weights.
-        self._skeleton = copy.deepcopy(model, {id(weight): _without_memory(weight) for weight in model.parameters()})
+        empty = {
+            id(weight): nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
+            for weight in model.parameters()
+        }
+        self._skeleton = copy.deepcopy(model, empty)
         kinds = set(getattr(model, "_no_split_modules", None) or ())
         layers = [module for module in model.modules() if type(module).__name__ in kinds]
         if not layers:
@@ -99,10 +103,6 @@ class Shards:
                 if (name := names[id(weight)]) in weights:
                     setattr(module, leaf, weights[name])
         return model
-
-
-def _without_memory(weight: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)
 
 
 def _full(tensor: torch.Tensor) -> torch.Tensor:

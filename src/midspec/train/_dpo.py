@@ -17,7 +17,7 @@ from midspec.models import quiet
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
 from midspec.train._recorder import KeepCheckpoints, Recorder
-from midspec.train._rl_guards import refuse_wrong_dpo_reference
+from midspec.train._rl_guards import copy_reference, refuse_wrong_dpo_reference
 from midspec.train._rl_loop import DpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import DpoPlan
 from midspec.train._rl_recipe import DpoRecipe
@@ -66,7 +66,7 @@ def make_trainer(
     # its configuration, which may be another or none.
     reference = None if isinstance(model, PeftModel) else copy.deepcopy(model).requires_grad_(requires_grad=False)
     with quiet():
-        return _Trainer(
+        trainer = _Trainer(
             model=model,
             ref_model=reference,
             args=arguments,
@@ -78,6 +78,8 @@ def make_trainer(
             optimizers=optimizers,
             callbacks=[recorder],
         )
+    copy_reference(trainer.model)
+    return trainer
 
 
 def run_dpo(

@@ -168,6 +168,7 @@ def make_trainer(
             optimizers=optimizers,
             callbacks=[recorder],
         )
+    guards.copy_reference(trainer.model)
     if reference is not None:
         add_fused_lm_head(reference, temperature=grpo.temperature)
         trainer.beta, trainer.ref_model = grpo.beta, reference

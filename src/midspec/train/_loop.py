@@ -62,7 +62,7 @@ def run_updates(
 ) -> list[MetricsRow]:
     """Train `model` in place through all of the plan's updates, from the last checkpoint in `folder` if there is one.
 
-    SIGINT and SIGTERM wait until the current update is saved, so that the next run goes on right there.
+    SIGINT, SIGTERM and SIGHUP wait until the current update is saved, so that the next run goes on right there.
 
     Args:
         model: on the CPU or on `device`.

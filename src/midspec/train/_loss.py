@@ -155,7 +155,7 @@ class LinearCrossEntropy(torch.autograd.Function):
                 logits = functional.linear(states[rows], matrix, offset)
                 if not (needs_hidden or needs_weight or needs_bias):
                     for block, at in _blocks(logits, targets[rows]):
-                        loss += _cross_entropy(block.float(), at, scale, softcap)
+                        loss += functional.cross_entropy(_bounded(block.float(), scale, softcap), at, reduction="sum")
                     continue
                 if is_compiled:
                     one, logits = _compiled_gradient()(logits, targets[rows], scale, softcap)
@@ -198,10 +198,6 @@ def _blocks(logits: torch.Tensor, targets: torch.Tensor) -> Iterator[tuple[torch
 def _sum_dtype(device: torch.device) -> torch.dtype:
     """Return the numbers that losses are summed in, so that blocks and chunks give one sum; MPS has no longer ones."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
-    return functional.cross_entropy(_bounded(logits, scale, softcap), targets, reduction="sum")
 
 
 def _bounded(logits: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:

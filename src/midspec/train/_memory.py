@@ -57,7 +57,10 @@ class Sizes(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """Bytes that a process of a training needs at its peak, by what they are for, and how many there are."""
+    """Bytes that a process of a training needs at its peak, by what they are for, and how many there are.
+
+    `sampling` is what replies are written with, where the stage does so; it is given back before they are learnt from.
+    """
 
     weights: int
     gradients: int
@@ -67,6 +70,7 @@ class Forecast(NamedTuple):
     process: int
     available: int
     device: str
+    sampling: int = 0
 
     @property
     def lasting(self) -> int:
@@ -76,13 +80,20 @@ class Forecast(NamedTuple):
     @property
     def total(self) -> int:
         """Return all bytes at the peak."""
-        return self.lasting + self.activations + self.logits + self.process
+        learning = self.gradients + self.activations + self.logits
+        return self.weights + self.optimizer + max(learning, self.sampling) + self.process
+
+    @property
+    def is_sampled(self) -> bool:
+        """Return whether the peak is where replies are written."""
+        return self.sampling > self.gradients + self.activations + self.logits
 
     def line(self) -> str:
         """Show it for a person to read."""
+        learning = ("gradients", "optimizer", "activations", "logits")
         parts = ", ".join(
             f"{name} {getattr(self, name) / _GB:.2g}"
-            for name in ("weights", "gradients", "optimizer", "activations", "logits")
+            for name in ("weights", *(("optimizer", "sampling") if self.is_sampled else learning))
             if getattr(self, name) >= 0.05 * self.total
         )
         text = (
@@ -93,6 +104,8 @@ class Forecast(NamedTuple):
     @property
     def remedy(self) -> str:
         """Return what would need less."""
+        if self.is_sampled and self.sampling > self.lasting:
+            return "lower recipe.rows_per_update or grpo.max_new_tokens"
         if self.activations + self.logits > self.lasting:
             return "lower recipe.micro_batch, or set execution.gradient_checkpointing"
         return "use recipe.method lora, or more execution.processes"
@@ -201,7 +214,20 @@ def forecast_memory(
         process=_PROCESS if device.type == "cpu" else 0,
         available=available_bytes(device),
         device="GPU" if on_gpu else "CPU",
+        sampling=_sampling_bytes(sizes.shape, job, row_width, short) if job.stage == "grpo" else 0,
     )
+
+
+def _sampling_bytes(shape: ModelShape, job: TrainJob, row_width: int, short: int) -> int:
+    """Return the bytes with which all replies of an update are written at once: keys and values, logits, one layer."""
+    grpo = job.recipe.grpo
+    assert grpo is not None
+    n_replies = job.recipe.rows_per_update
+    n_cached = n_replies * row_width
+    cache = n_cached * 2 * shape.keys * short * (shape.n_layers + 1)  # a layer's is copied when a token is added
+    layer = n_replies * max(1, row_width - grpo.max_new_tokens) * short * (3 * shape.hidden + 2 * shape.inner)
+    # A row of logits in the model's type, and in float32: as they are, by temperature, as logarithms, as shares.
+    return cache + layer + n_replies * shape.vocabulary * (short + 4 * 4)
 
 
 def _bytes_per_token(shape: ModelShape, short: int, *, is_saving: bool, on_gpu: bool) -> int:

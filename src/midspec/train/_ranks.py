@@ -18,8 +18,11 @@ STORE = "MIDSPEC_PROCESS_STORE"
 """The file through which processes that `_launch.py` started meet; torchrun's meet at MASTER_ADDR."""
 
 _SETTINGS = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-# `accelerate launch` sets these whatever it starts, and Trainer sets none of them.
-_ACCELERATE = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_CPU")
+# `accelerate launch` sets the first ones whatever it starts, and Trainer sets none; all are read beside the recipe.
+_ACCELERATE = (
+    *("ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_CPU"),
+    *("ACCELERATE_USE_MEGATRON_LM", "ACCELERATE_TORCH_DEVICE"),
+)
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 # Others wait while the first one reads and counts the data. That one of them is gone is noticed otherwise.
 _WAIT = timedelta(hours=12)

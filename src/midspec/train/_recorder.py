@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from midspec.train._distributed import Shards
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *filter(None, [_HANG_UP]))
 _METRICS = "metrics.jsonl"
 _END = 1 << 16
 # What files raise whose content is wrong. Any other `OSError` is of the disk, the network or the rights.
@@ -42,10 +43,10 @@ _DAMAGES = (
 
 
 class GracefulStop:
-    """Within it, a first SIGINT or SIGTERM is noted, and passed to its own handler on leaving.
+    """Within it, a first SIGINT, SIGTERM or SIGHUP is noted, and passed to its own handler on leaving.
 
-    A second one is passed on at once. A signal that is ignored stays ignored. Outside the main thread, where no
-    handler can be set, nothing is changed.
+    A second one is passed on at once, but for SIGHUP, which shell and system both send where a terminal is closed. A
+    signal that is ignored stays ignored. Outside the main thread, where no handler can be set, nothing is changed.
 
     Attributes:
         requested: the number of the signal that came, here or in another process of the training, if one did.
@@ -77,7 +78,7 @@ class GracefulStop:
         if not self._has_come:
             self._has_come = True
             self.requested = number
-        else:
+        elif number != _HANG_UP:
             self._restore()
             signal.raise_signal(number)
 

@@ -6,6 +6,7 @@ trainer does not know (every reply then counts as cut), importance ratios far fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from statistics import fmean, pstdev
@@ -54,6 +55,21 @@ def refuse_lost_ends(trainer: Any, turns: Turns, where: str) -> None:
         raise CheckpointError(
             f"the trainer does not take {tokens} for the end of a turn", where=where, hint="Set generation_config.json"
         )
+
+
+def copy_reference(model: Any) -> None:
+    """Give the frozen copy of an adapter, which TRL keeps as the reference, all weights of the adapter.
+
+    TRL (1.16) copies those of linear layers and whole modules, and leaves out an adapter of embeddings.
+
+    Args:
+        model: TRL's; any but an adapter with its reference is left alone.
+    """
+    weights = dict(model.named_parameters())
+    for name, weight in weights.items():
+        twin = re.sub(r"\.ref(?=\.|$)", ".default", name)
+        if twin != name and twin in weights:
+            weight.data.copy_(weights[twin].data)
 
 
 def refuse_wrong_dpo_reference(trainer: Any, pairs: Sequence[PairIds], where: str) -> None:
@@ -258,7 +274,7 @@ def _refuse_reference(what: str, where: str) -> None:
     raise CheckpointError(
         f"the reference is not the incoming model: {what}",
         where=where,
-        hint="Merge the adapter into its base first, or report this with the adapter's configuration",
+        hint="Merge the adapter into its base (midspec export-model --format merged), and train on from that",
     )
 
 

@@ -89,7 +89,7 @@ def shared_arguments(job: TrainJob, folder: Path, device: torch.device) -> dict[
 def run_trainer(trainer: Any, recorder: Recorder, row_type: type[MetricsRow], folder: Path) -> list[MetricsRow]:
     """Run a trainer through all updates, from the last complete checkpoint in `folder` if there is one.
 
-    SIGINT and SIGTERM wait until the current update is saved, so that the next run goes on right there.
+    SIGINT, SIGTERM and SIGHUP wait until the current update is saved, so that the next run goes on right there.
 
     Args:
         trainer: one of TRL's, with `recorder` among its callbacks.

@@ -359,7 +359,7 @@ def _in_passes(rows: Sequence[T], n_wanted: int, seed: int) -> list[T]:
 
 def _tokenize_pair(template: ChatTemplate, pair: Pair) -> PairIds:
     try:
-        answers = [template.answer((*pair.prompt, reply)) for reply in (pair.chosen, pair.rejected)]
+        answers = [template.answer((*pair.prompt, one), tools=pair.tools) for one in (pair.chosen, pair.rejected)]
     except DataError as error:
         raise DataError(error.what, where=pair.where, hint=error.hint) from error
     chosen, rejected = template.encode_answers(answers)

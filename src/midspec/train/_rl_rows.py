@@ -13,21 +13,32 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.core.chat_rows import BadRowError, complete_messages, parse_message
+from midspec.core.chat_rows import BadRowError, complete_messages, parse_message, parse_tools, without_padding
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Message
 
 _FIX = "Fix or remove that line"
+_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "tool_choice")  # of a template or a request
 
 
 class Pair(NamedTuple):
-    """A conversation that ends with the user's turn, two replies, its place, and the keys of messages not read."""
+    """A conversation that ends with a user's or a tool's turn, and two replies.
+
+    Attributes:
+        prompt: the conversation.
+        chosen: the better reply.
+        rejected: the other.
+        where: its place.
+        unread: keys of messages not read.
+        tools: of the conversation.
+    """
 
     prompt: tuple[Message, ...]
     chosen: Message
     rejected: Message
     where: str
     unread: tuple[str, ...] = ()
+    tools: tuple[dict[str, JsonValue], ...] = ()
 
 
 class Prompt(NamedTuple):
@@ -54,14 +65,17 @@ def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> li
     """
     if row.get("chat_template_kwargs"):
         raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
-    unread = []
+    unread: list[str] = []
     documents = row.get("documents")
-    if isinstance(documents, list) and any(isinstance(one, dict) and _has_text(one) for one in documents):
+    given = [one for one in documents if isinstance(one, dict)] if isinstance(documents, list) else []
+    texts = [one.get(name) for one in given for name in ("text", "content")]
+    if any(isinstance(text, str) and text.strip() for text in texts):
         raise BadRowError("has `documents` beside its messages, which are not put into the prompt: write them into it")
-    text = row.get("system_prompt")
     own = messages[0].content.strip() if messages and messages[0].role == "system" else None
-    if isinstance(text, str) and text.strip() and text.strip() != own:
-        raise BadRowError("has `system_prompt` beside its messages, which is not read: name it `system`")
+    for name in ("system_prompt", "system_message"):
+        if isinstance(text := row.get(name), str) and text.strip() and text.strip() != own:
+            raise BadRowError(f"has `{name}` beside its messages, which is not read: name it `system`")
+    unread += [name for name in _SWITCHES if row.get(name) is not None]
     if isinstance(documents, list | dict) and documents:
         unread.append("documents")
     if isinstance(weight := row.get("weight"), int | float) and weight != 1:
@@ -71,16 +85,12 @@ def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> li
     return unread
 
 
-def _has_text(document: Mapping[str, Any]) -> bool:
-    return any(isinstance(document.get(name), str) and document[name].strip() for name in ("text", "content"))
-
-
 def read_pairs(paths: Sequence[str]) -> list[Pair]:
     """Read preference pairs, in TRL's conversational forms.
 
     `prompt` is messages or the user's text; `chosen` and `rejected` are the reply as text, as one assistant message
-    (also in a list), or the whole conversation (then `prompt` may be left out). Messages are read as in fine-tuning; a
-    null is as good as a key that is not there. Other keys are left alone.
+    (also in a list), or the whole conversation (then `prompt` may be left out). Messages and `tools` are read as in
+    fine-tuning; a null is as good as a key that is not there. Other keys are left alone.
 
     Raises:
         MissingError: there is no such file.
@@ -108,7 +118,11 @@ def _read(paths: Sequence[str], kind: str) -> Iterator[tuple[dict[str, JsonValue
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     n_rows += 1
-                    yield _parse_line(line, f"{path}:{number}"), f"{path}:{number}"
+                    row = _parse_line(line, f"{path}:{number}")
+                    if kind == "prompt" and (row.get("tools") or row.get("tool_defs")):
+                        what = "tools, which prompts are not read with"
+                        raise DataError(what, where=f"{path}:{number}", hint=_FIX)
+                    yield row, f"{path}:{number}"
     if not n_rows:
         raise DataError(f"there is no {kind}", where=", ".join(paths), hint="Give files with rows")
 
@@ -123,8 +137,6 @@ def _parse_line(line: bytes, where: str) -> dict[str, JsonValue]:
         raise DataError("not JSON", where=where, hint=_FIX) from error
     if not isinstance(row, dict):
         raise DataError("not an object with keys", where=where, hint=_FIX)
-    if row.get("tools"):
-        raise DataError("tools, which pairs and prompts are not read with", where=where, hint=_FIX)
     return row
 
 
@@ -144,10 +156,15 @@ def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
     prompt = before or prompt
     if not prompt:
         raise DataError("a pair without a prompt", where=where, hint=_FIX)
-    prompt = _whole_prompt(prompt, given, where, unread)
+    prompt = _whole_prompt(prompt, given, where, unread, ends=("user", "tool"))
+    try:
+        tools = parse_tools(given)
+    except BadRowError as error:
+        raise DataError(str(error), where=where, hint=_FIX) from error
+    *turns, chosen, rejected = without_padding((*prompt, chosen, rejected), tools)
     if chosen == rejected:
         raise DataError("chosen and rejected are the same reply", where=where, hint=_FIX)
-    return Pair(prompt, chosen, rejected, where, tuple(unread))
+    return Pair(tuple(turns), chosen, rejected, where, tuple(unread), tools)
 
 
 def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
@@ -168,7 +185,12 @@ def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
 
 
 def _whole_prompt(
-    messages: Sequence[Message], row: Mapping[str, JsonValue], where: str, unread: list[str]
+    messages: Sequence[Message],
+    row: Mapping[str, JsonValue],
+    where: str,
+    unread: list[str],
+    *,
+    ends: tuple[str, ...] = ("user",),
 ) -> tuple[Message, ...]:
     """Return the prompt with the system text that its row keeps beside it; refuses one that no user's turn ends."""
     try:
@@ -176,7 +198,7 @@ def _whole_prompt(
         found = complete_messages(messages, row)
     except BadRowError as error:
         raise DataError(str(error), where=where, hint=_FIX) from error
-    if not messages or found[-1].role != "user":
+    if not messages or found[-1].role not in ends:
         raise DataError("the prompt does not end with the user's turn", where=where, hint=_FIX)
     return found
 

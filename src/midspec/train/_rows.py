@@ -18,6 +18,7 @@ from midspec.core.chat_rows import (
     parse_message,
     parse_tools,
     refuse_unwanted,
+    without_padding,
 )
 from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
 from midspec.core.records import Chat, Message
@@ -30,6 +31,7 @@ _CHUNK = 1000
 _SHOWN = 200
 _N_LOOKED_AT = 200  # rows, shuffled before, whose characters are looked for; of 3,000 characters each: 0.5 s of CPU
 _MOST_UNKNOWN = 0.5  # of the tokens: above it rows are in another language than the tokenizer's
+_MASKS = ("loss_mask", "loss_masks", "weights", "trainable")  # of all messages of a row, in order
 _FIX = "Fix or remove that line"
 _OTHER_FORM = "Fix or remove that line; of files in other forms midspec import makes such lines"
 
@@ -103,9 +105,26 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
         turns.append(message)
     if not any(message.role == "assistant" and message.weight for message in turns):
         raise BadRowError("a chat without an assistant turn to train on")
-    unread += refuse_meant_keys(row, turns)
-    chat = Chat(messages=complete_messages(turns, row), tools=parse_tools(row.get("tools")))
-    return Row(chat, where, tuple(unread))
+    unread += [*refuse_meant_keys(row, turns), *_refuse_masks(row, turns)]
+    tools = parse_tools(row)
+    return Row(Chat(messages=without_padding(complete_messages(turns, row), tools), tools=tools), where, tuple(unread))
+
+
+def _refuse_masks(row: Mapping[str, Any], turns: Sequence[Message]) -> list[str]:
+    """Refuse a list beside the messages that says of each whether it is in the loss, where it is meant otherwise.
+
+    Returns:
+        Keys that may be meant so, and can't be read.
+    """
+    unread = []
+    for name in _MASKS:
+        if not isinstance(given := row.get(name), list):
+            continue
+        if len(given) != len(turns) or any(one not in (0, 1) for one in given):
+            unread.append(name)
+        elif any(one != (turn.role == "assistant" and turn.weight) for one, turn in zip(given, turns, strict=True)):
+            raise BadRowError(f"has `{name}` beside its messages, which is not read: give each message its `weight`")
+    return unread
 
 
 class Encoded(NamedTuple):
@@ -259,12 +278,14 @@ def warnings_of(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence
 def _tokenize(template: ChatTemplate, rows: Sequence[Row], recipe: Recipe) -> list[list[Piece]]:
     """Tokenize rows; a chat may be several, one for each turn of its assistant."""
     pieces: dict[int, list[Piece]] = {}
+    eos = template.tokenizer.eos_token_id
     documents = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, str)]
     for start in range(0, len(documents), _CHUNK):
         part = documents[start : start + _CHUNK]
         texts = [_plain_document(template, text, rows[at].where, recipe) for at, text in part]
         for (at, _), ids in zip(part, template.control.encode_documents(texts), strict=True):
-            pieces[at] = [_document_piece(ids, template.tokenizer.eos_token_id)]
+            whole = ids if ids and ids[-1] == eos else [*ids, eos]
+            pieces[at] = [Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))]
     chats = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, Chat)]
     for start in range(0, len(chats), _CHUNK):
         pieces.update(_tokenize_chats(template, chats[start : start + _CHUNK], rows))
@@ -299,11 +320,6 @@ def _plain_document(template: ChatTemplate, text: str, where: str, recipe: Recip
     except DataError as error:
         raise DataError(error.what, where=where, hint=error.hint) from error
     return marked
-
-
-def _document_piece(ids: list[int], eos: int) -> Piece:
-    whole = ids if ids and ids[-1] == eos else [*ids, eos]
-    return Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))
 
 
 def _tokenize_chats(

@@ -1,0 +1,53 @@
+"""Weights in a checkpoint's files that transformers leaves out without a word, as a model computes text without them.
+
+They are those of layers that predict further tokens (MTP, for a server's speculative decoding), and the towers of a
+model for images and sound whose language model is opened by itself (Qwen 3.5).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
+
+_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json")
+_PARTS = re.compile(r"(?:^|[._])(?:mtp|nextn|visual|vision|audio|talker|token2wav|code2wav)")
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+
+
+def left_out(model: Any, place: str) -> set[str]:
+    """Return the names of such weights.
+
+    Args:
+        model: as it was opened.
+        place: the folder or hub name that it was opened from.
+    """
+    patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None)
+    if not patterns:
+        return set()
+    ignored = re.compile("|".join(f"(?:{pattern})" for pattern in sorted(patterns)))
+    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", sys.maxsize)
+    # What was learnt, and no buffer of an older version (masks, angles of positions).
+    return {
+        name
+        for name in _saved(place)
+        if ignored.search(name)
+        and (_PARTS.search(name) or ((layer := _LAYER.search(name)) and int(layer[1]) >= n_layers))
+    }
+
+
+def _saved(place: str) -> set[str]:
+    for file in _FILES:
+        path: Any = Path(place) / file if Path(place).exists() else try_to_load_from_cache(place, file)
+        if not isinstance(path, str | Path) or not Path(path).is_file():
+            continue
+        if file.endswith(".json"):
+            return set(json.loads(Path(path).read_text(encoding="utf-8")).get("weight_map", {}))
+        with safe_open(path, framework="pt") as weights:
+            return set(weights.keys())
+    return set()
