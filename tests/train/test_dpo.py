@@ -291,7 +291,8 @@ def test_an_adapter_of_the_output_embeddings_is_refused_as_the_trainer_leaves_it
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "adapter")
     recipe: dict[str, Any] = {"method": "lora", "n_updates": 1}
     if stage == "grpo":
-        recipe["grpo"] = {"rewards": [{"rule": "contains", "settings": {"text": "w3"}}], "group_size": 4, "max_new_tokens": 8}
+        rewards = [{"rule": "contains", "settings": {"text": "w3"}}]
+        recipe["grpo"] = {"rewards": rewards, "group_size": 4, "max_new_tokens": 8}
     job = make_dpo("full", stage=stage, parent=str(tmp_path / "adapter"), recipe=recipe)
     (tmp_path / "out").mkdir()
     with pytest.raises(CheckpointError, match="the adapter changes the output embeddings"):
