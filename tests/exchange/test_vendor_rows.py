@@ -11,6 +11,7 @@ import pytest
 
 from midspec.core.errors import DataError
 from midspec.exchange import import_folder, read_chats, read_documents
+from midspec.exchange._formats import file_rows
 
 HI = [("user", "Hi"), ("assistant", "Hello")]
 VENDORS = {
@@ -107,6 +108,16 @@ def test_cells_that_the_hubs_viewer_cut_off_are_rejected(tmp_path):
     built = import_folder(tmp_path / "rows.json", tmp_path / "out")
     assert (built.summary["n_documents"], built.summary["n_rejects"]) == (1, 1)
     assert "cut off its cells text" in (tmp_path / "out" / "rejects.jsonl").read_text()
+
+
+def test_turns_of_one_chat_are_no_rows_and_a_column_may_be_named_row(tmp_path):
+    for names in (("role", "content"), ("from", "value")):
+        turns = [dict(zip(names, turn, strict=True)) for turn in (("user", "Hi"), ("assistant", "Hello"))]
+        (tmp_path / "rows.jsonl").write_text(f"{json.dumps(turns)}\n" * 2)
+        found = [raw.fault for raw in file_rows(tmp_path / "rows.jsonl", tmp_path)]
+        assert found == ["a row is a JSON object, not a list"] * 2
+    (tmp_path / "rows.json").write_text(json.dumps([{"row_idx": 1, "row": "Ada waits."}]))
+    assert [raw.row for raw in file_rows(tmp_path / "rows.json", tmp_path)] == [{"row_idx": 1, "row": "Ada waits."}]
 
 
 RENDERED = [

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError, note
 from midspec.core.records import Checkpoint
-from midspec.models import checkpoint_digest, files_digest, find_checkpoint, load_model, quiet
+from midspec.models import checkpoint_digest, find_checkpoint, load_model, quiet, weights_digest
 from midspec.models._adapter_files import refuse_settings
 
 Saved = Callable[..., Path]
@@ -68,7 +68,9 @@ def test_an_older_adapter_without_experts_opens(saved: Saved, tmp_path: Path) ->
         assert torch.equal(model(input_ids=IDS).logits, expected)
 
 
-def test_a_revision_of_a_base_on_the_hub_is_refused_as_the_newest_is_opened(saved: Saved, tmp_path: Path) -> None:
+def test_a_revision_of_a_base_on_the_hub_is_refused_as_the_newest_is_opened(
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "adapter"
     adapter(saved("llama"), folder)
     change(folder / "adapter_config.json", revision="step-1000")
@@ -76,7 +78,13 @@ def test_a_revision_of_a_base_on_the_hub_is_refused_as_the_newest_is_opened(save
     change(folder / "adapter_config.json", base_model_name_or_path="some/base")
     with pytest.raises(CheckpointError, match=r"over revision step-1000 of some/base.*--revision"):
         refuse_settings(folder)
-    change(folder / "adapter_config.json", revision="main")
+    for harmless in ("main", "0a1b2c"):
+        change(folder / "adapter_config.json", revision=harmless)
+        newest = str(tmp_path / "snapshots" / "0a1b2c" / "config.json")
+        monkeypatch.setattr("midspec.models._adapter_files.try_to_load_from_cache", lambda *_, at=newest: at)
+        refuse_settings(folder)
+    (tmp_path / "beside").mkdir()
+    change(folder / "adapter_config.json", base_model_name_or_path="../beside", revision="step-1000")
     refuse_settings(folder)
 
 
@@ -85,15 +93,24 @@ def test_a_base_that_is_no_longer_the_one_that_was_trained_over_is_told(
 ) -> None:
     base, folder = saved("llama"), tmp_path / "adapter"
     adapter(base, folder)
-    record = {"execution": {"extra": {"base_digest": files_digest(str(base))}}}
+    record = {"execution": {"extra": {"base_weights": weights_digest(str(base))}}}
     (folder / "record.json").write_text(json.dumps(record))
     with caplog.at_level(logging.WARNING, "midspec"):
         before = checkpoint_digest(str(folder))
+        # Saved by another version, downloaded with more files beside, moved: the weights are the same.
+        change(base / "config.json", transformers_version="4.57.1")
+        (base / "chat_template.jinja").write_text("{{ messages }}")
+        (base / "consolidated.safetensors").write_bytes(b"the same in another form")
+        base = base.rename(tmp_path / "moved")
+        change(folder / "adapter_config.json", base_model_name_or_path=str(base))
+        checkpoint_digest(str(folder))
+        (tmp_path / "model.gguf").touch()
+        assert weights_digest(str(tmp_path / "model.gguf")) is None
         assert not caplog.records
         weights = {name: weight + 1 for name, weight in load_file(base / "model.safetensors").items()}
         save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
         assert checkpoint_digest(str(folder)) != before
-    assert f"its base {base} has other files than when the adapter was trained" in caplog.text
+    assert f"its base {base} has other weights than when the adapter was trained" in caplog.text
 
 
 LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}

@@ -276,3 +276,24 @@ def test_the_reference_of_an_adapter_of_embeddings_is_that_adapter(
     summary = train(job, tmp_path / "out", device="cpu").summary
     if stage == "dpo":
         assert summary["first_loss"] == pytest.approx(0.693147, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["dpo", "grpo"])
+@pytest.mark.parametrize(
+    "settings", [{"target_modules": ["lm_head"]}, {"target_modules": ["q_proj"], "trainable_token_indices": [7, 8]}]
+)
+def test_an_adapter_of_the_output_embeddings_is_refused_as_the_trainer_leaves_it_out(
+    base: Path, make_dpo: MakeJob, tmp_path: Path, stage: str, settings: dict[str, Any]
+) -> None:
+    with quiet():  # the base's embeddings are tied, so that tokens of one are tokens of both
+        config = LoraConfig(r=2, task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+        get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "adapter")
+    recipe: dict[str, Any] = {"method": "lora", "n_updates": 1}
+    if stage == "grpo":
+        rewards = [{"rule": "contains", "settings": {"text": "w3"}}]
+        recipe["grpo"] = {"rewards": rewards, "group_size": 4, "max_new_tokens": 8}
+    job = make_dpo("full", stage=stage, parent=str(tmp_path / "adapter"), recipe=recipe)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CheckpointError, match="the adapter changes the output embeddings"):
+        train(job, tmp_path / "out", device="cpu")

@@ -79,6 +79,7 @@ def test_a_list_beside_the_messages_is_refused_where_it_means_otherwise(tmp_path
         read(tmp_path, asked(*turns, **{name: [0, 0, 0, 1]}))
     assert read(tmp_path, asked(*turns, **{name: [0, 1, 0, 1]})).unread == ()
     assert read(tmp_path, asked(*turns, **{name: [0.3, 0.7]})).unread == (name,)
+    assert read(tmp_path, asked(*turns, weights=[1.0] * 4)).unread == ("weights",), "of all alike, as of samples"
 
 
 def test_tools_of_verifiers_rollouts_are_read_as_templates_read_them(tmp_path: Path) -> None:
@@ -89,6 +90,7 @@ def test_tools_of_verifiers_rollouts_are_read_as_templates_read_them(tmp_path: P
         assert parse_chat(asked(answer(), tool_defs=given)).row.tools == (FRAMED,)
     assert parse_tools({"tools": [WEATHER]}) == (WEATHER,), "what is named tools is as it is given"
     assert parse_tools({"tools": [WEATHER], "tool_defs": [FRAMED]}) == (WEATHER,)
+    assert parse_tools({"tools": [FRAMED], "tool_defs": [WEATHER | {"strict": None}]}) == (FRAMED,)
     assert parse_tools({"tool_defs": []}) == ()
     with pytest.raises(ValueError, match="different tools in `tools` and `tool_defs`"):
         parse_tools({"tools": [FRAMED], "tool_defs": [{**WEATHER, "name": "w3"}]})
@@ -103,26 +105,53 @@ def test_nulls_that_a_table_put_into_tools_and_calls_are_no_part_of_them(tmp_pat
     padded = json.loads(json.dumps(FRAMED | {"strict": None}))
     schema = padded["function"]["parameters"]
     schema["properties"] |= {"b": None, "city": {"type": "string", "enum": None, "items": None, "default": None}}
+    schema["properties"] |= {"default": None, "enum": {"enum": ["a", None], "description": None}}  # names, not keys
     row = asked(answer("", tool_calls=[CALL]), {"role": "tool", "content": "12"}, answer(), tools=[padded])
     chat = read(tmp_path, row).content
     assert not isinstance(chat, str)
-    city = {"type": "string", "enum": None, "default": None}  # values that may be null
-    assert chat.tools[0]["function"]["parameters"]["properties"] == {"city": city}  # type: ignore[index,call-overload]
+    expected = {"city": {"type": "string", "default": None}, "enum": {"enum": ["a", None]}}  # values that may be null
+    assert chat.tools[0]["function"]["parameters"]["properties"] == expected  # type: ignore[index,call-overload]
     assert chat.messages[1].tool_calls[0]["function"] == {"name": "weather", "arguments": {"city": "w1"}}
     assert parse_chat(row).row.messages == chat.messages
 
 
-@pytest.mark.parametrize("change", ["parameter", "others", "no tools"])
-def test_a_null_that_may_be_an_argument_is_one(tmp_path: Path, change: str) -> None:
+DATE: dict[str, Any] = {"properties": {"date": {"type": ["string", "null"]}}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        DATE,
+        {"additionalProperties": True},
+        {"additionalProperties": {}},
+        {"patternProperties": {"^d": {}}},
+        {"anyOf": [DATE, {}]},
+        {"allOf": [DATE]},
+        {"$ref": "#/$defs/Dated", "$defs": {"Dated": DATE}},
+        {"properties": None},
+        None,
+    ],
+)
+def test_a_null_that_may_be_an_argument_is_one(tmp_path: Path, change: dict[str, Any] | None) -> None:
     tool = json.loads(json.dumps(FRAMED))
-    schema = tool["function"]["parameters"]
-    if change == "parameter":
-        schema["properties"]["date"] = {"type": ["string", "null"]}
-    elif change == "others":
-        schema["additionalProperties"] = True
-    chat = read(tmp_path, asked(answer("", tool_calls=[CALL]), tools=[] if change == "no tools" else [tool])).content
+    tool["function"]["parameters"] |= change or {}
+    chat = read(tmp_path, asked(answer("", tool_calls=[CALL]), tools=[] if change is None else [tool])).content
     assert not isinstance(chat, str)
     assert chat.messages[1].tool_calls == (CALL,)
+
+
+@pytest.mark.parametrize("role", ["User\r", "user\xa0", " human :", "USER:"])
+def test_a_role_is_read_without_what_stands_around_it(role: str) -> None:
+    assert parse_message({"role": role, "content": "w1"}, "messages[0]")[0].role == "user"
+
+
+def test_a_system_text_under_two_names_is_read_once(tmp_path: Path) -> None:
+    for name in ("system_prompt", "system_message"):
+        chat = read(tmp_path, asked(answer(), system="w3", **{name: " w3\n"})).content
+        assert not isinstance(chat, str)
+        assert [message.content for message in chat.messages] == ["w3", "w1", "w2"]
+        with pytest.raises(DataError, match=f"has `{name}` beside its messages"):
+            read(tmp_path, asked(answer(), system="w3", **{name: "w4"}))
 
 
 @pytest.mark.parametrize("role", ["ipython", "observation", "tool_response", "function"])

@@ -83,7 +83,7 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
         if given.get(key):
             raise BadRowError(f"`{where}` has `{key}`, which can't be trained on")
     role = given[role_key]
-    if not isinstance(role, str) or (known := ROLES.get(role.strip(" \t\n:").lower())) is None:
+    if not isinstance(role, str) or (known := ROLES.get(role.strip().rstrip(": ").lower())) is None:
         raise BadRowError(f"`{where}` has the role {role!r}, which is not system, user, assistant or tool")
     fields: dict[str, Any] = {
         "reasoning_content": _reasoning(given, where),
@@ -187,16 +187,16 @@ def parse_tools(row: Mapping[str, Any]) -> tuple[dict[str, JsonValue], ...]:
     They stand in `tools`, or in `tool_defs` (verifiers' rollouts) without the frame that templates read.
 
     A null in a schema is no schema: it comes of a table, in which each tool has the keys of all. It is left out, but as
-    a value that may be one (`default`, `const`, in lists).
+    a value that may be one (`default`, `const`, in lists of values).
 
     Raises:
         BadRowError: it is neither, or both are there and differ.
     """
-    given = _objects(row.get("tools"), "tools")
-    bare = [_framed(tool) for tool in _objects(row.get("tool_defs"), "tool_defs")]
+    given, bare = ([_without_nulls(tool) for tool in _objects(row.get(key), key)] for key in ("tools", "tool_defs"))
+    bare = [_framed(tool) for tool in bare]
     if given and bare and [_framed(tool) for tool in given] != bare:
         raise BadRowError("has different tools in `tools` and `tool_defs`")
-    return tuple(_without_nulls(tool) for tool in given or bare)
+    return tuple(given or bare)
 
 
 def without_padding(messages: Sequence[Message], tools: Sequence[Mapping[str, JsonValue]]) -> tuple[Message, ...]:
@@ -232,19 +232,27 @@ def _parameters(tool: Mapping[str, Any]) -> tuple[str, frozenset[str]] | None:
     """Return a tool's name and the names of its parameters; `None` where it takes others, or does not say which."""
     function = tool.get("function", tool)
     name, schema = (function.get("name"), function.get("parameters")) if isinstance(function, dict) else (None, None)
-    listed = schema.get("properties") if isinstance(schema, dict) and not schema.get("additionalProperties") else None
-    return (name, frozenset(listed)) if isinstance(name, str) and isinstance(listed, dict) else None
+    if not isinstance(name, str) or not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+        return None
+    is_closed = schema.get("additionalProperties", False) is False and not any(map(schema.get, _OTHERS))
+    return (name, frozenset(schema["properties"])) if is_closed else None
 
 
-_VALUES = ("default", "const", "enum", "example", "examples")  # keys of a JSON schema whose values may be null
+# Keys of a JSON schema: with which an object has parameters beside `properties`; whose value may be a null; whose value
+# is a list of such; below which the keys are names.
+_OTHERS = ("patternProperties", "anyOf", "oneOf", "allOf", "if", "$ref", "dependentSchemas")
+_VALUES, _LISTS = ("default", "const", "example"), ("enum", "examples")
+_NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "parameter_definitions")
 
 
-def _without_nulls(value: Any) -> Any:
+def _without_nulls(value: Any, *, is_named: bool = False) -> Any:
     if isinstance(value, dict):
+        kept = () if is_named else _VALUES
+        as_is = () if is_named else (*_VALUES, *_LISTS)
         return {
-            key: item if key in _VALUES else _without_nulls(item)
+            key: item if key in as_is else _without_nulls(item, is_named=not is_named and key in _NAMED)
             for key, item in value.items()
-            if item is not None or key in _VALUES
+            if item is not None or key in kept
         }
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 

@@ -154,7 +154,8 @@ def _lines(opened: Iterable[bytes], file: Path, *, may_be_spread: bool = True) -
             found = {"line": content[:_SHOWN_CHARS].decode(errors="replace")}
             fault = f"not JSON: {one_line(error)}"
         of_objects = number == 1 and isinstance(found, list) and all(isinstance(row, dict) for row in found)
-        if found and of_objects and not any("role" in row for row in found):  # a JSON list, and no turns of one chat
+        # A JSON list, and no turns of one chat.
+        if found and of_objects and not any({"role", "from"} & set(row) for row in found):
             yield from (_object_row(row, f"{file}:{at}") for at, row in enumerate(found, start=1))
         else:
             yield _object_row(found, f"{file}:{number}", fault)

@@ -185,7 +185,8 @@ def unwrapped(row: Any, where: str) -> tuple[Any, str, str]:
     Returns:
         The row, its place, and why it can't be read where cells of it were cut off.
     """
-    if not isinstance(row, dict) or not {"row_idx", "row"} <= set(row) <= {"row_idx", "row", "truncated_cells"}:
+    names = set(row) if isinstance(row, dict) and isinstance(row.get("row"), dict) else set()
+    if not {"row_idx", "row"} <= names <= {"row_idx", "row", "truncated_cells"}:
         return row, where, ""
     cut = row.get("truncated_cells")
     return row["row"], where, f"the viewer cut off its cells {', '.join(map(str, cut))}" if cut else ""

@@ -12,7 +12,7 @@ from ._devices import VISIBLE as VISIBLE
 from ._devices import choose_gpus as choose_gpus
 from ._devices import see_one_gpu as see_one_gpu
 from ._devices import visible_gpus as visible_gpus
-from ._find import BASE_DIGEST as BASE_DIGEST
+from ._find import BASE_WEIGHTS as BASE_WEIGHTS
 from ._find import CONTENT_FILES as CONTENT_FILES
 from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest
@@ -20,6 +20,7 @@ from ._find import files_digest as files_digest
 from ._find import find_checkpoint as find_checkpoint
 from ._find import is_local as is_local
 from ._find import only_here as only_here
+from ._find import weights_digest as weights_digest
 from ._for_readers import copy_vocabularies as copy_vocabularies
 from ._gguf import cache_folder as cache_folder
 from ._gguf import opened_name as opened_name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig, get_peft_model_state_dict
 from peft import __version__ as peft_version
 from peft.utils import load_peft_weights
@@ -134,12 +135,19 @@ def refuse_settings(folder: Path) -> None:
             hint="Install the version of PEFT that it was made with",
         )
     base, revision = str(settings.get("base_model_name_or_path")), settings.get("revision")
-    if revision not in (None, "", "main") and not is_local(base):
+    is_here = is_local(base) or (folder / base).is_dir()
+    if revision not in (None, "", "main") and not is_here and revision != _newest(base):
         raise CheckpointError(
             f"the adapter is over revision {revision} of {base}, and the newest is what a hub name opens",
             where=str(path),
             hint="Download that revision (hf download --revision), and name its folder there as the base",
         )
+
+
+def _newest(base: str) -> str | None:
+    """Return the commit that a hub name opens here; `None` where it was not downloaded."""
+    path = try_to_load_from_cache(base, "config.json")
+    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def refuse_turned_experts(model: Any, folder: Path) -> None:

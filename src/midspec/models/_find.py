@@ -121,23 +121,33 @@ def checkpoint_digest(name: str) -> str:
     parts = {"model": files_digest(found.model)}
     if found.adapter is not None:
         parts["adapter"] = files_digest(found.adapter)
-        _tell_other_base(found.adapter, found.model, parts["model"])
+        _tell_other_base(found.adapter, found.model)
     return fingerprint(parts)
 
 
-BASE_DIGEST = "base_digest"
-"""The key, of what a record of training says of its run, for the digest of the base's files under an adapter."""
+BASE_WEIGHTS = "base_weights"
+"""The key, of what a record of training says of its run, for the digest of the base's weights under an adapter."""
 
 
-def _tell_other_base(adapter: str, base: str, digest: str) -> None:
-    """Tell that an adapter's base has other files than when it was trained, where its record says so."""
+def weights_digest(name: str) -> str | None:
+    """Hash the weights that a folder's model is opened from; `None` of what is no such folder.
+
+    Configurations and tokenizers are left out, which differ with the version that saved them and with the download.
+    """
+    found = (list(Path(name).expanduser().glob(pattern)) for pattern in ("model*.safetensors", "pytorch_model*.bin"))
+    files = next(filter(None, found), [])
+    return fingerprint(sorted(map(_hash_once, files))) if files else None
+
+
+def _tell_other_base(adapter: str, base: str) -> None:
+    """Tell that an adapter's base has other weights than when it was trained, where its record says so."""
     if not (record := Path(adapter) / "record.json").is_file():
         return
     execution = _read_json(record).get("execution")
     extra = execution.get("extra") if isinstance(execution, dict) else None
-    trained_over = extra.get(BASE_DIGEST) if isinstance(extra, dict) else None
-    if isinstance(trained_over, str) and trained_over != digest:
-        note(f"its base {base} has other files than when the adapter was trained: is it the same model?", adapter)
+    trained_over = extra.get(BASE_WEIGHTS) if isinstance(extra, dict) else None
+    if isinstance(trained_over, str) and weights_digest(base) not in (None, trained_over):
+        note(f"its base {base} has other weights than when the adapter was trained: is it the same model?", adapter)
 
 
 def files_digest(name: str) -> str:

@@ -17,7 +17,7 @@ from midspec.models import quiet
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
 from midspec.train._recorder import KeepCheckpoints, Recorder
-from midspec.train._rl_guards import copy_reference, refuse_wrong_dpo_reference
+from midspec.train._rl_guards import copy_reference, refuse_tuned_head, refuse_wrong_dpo_reference
 from midspec.train._rl_loop import DpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import DpoPlan
 from midspec.train._rl_recipe import DpoRecipe
@@ -50,8 +50,12 @@ def make_trainer(
         device: where to compute.
         tokenizer: says what to fill the ends of shorter rows with.
         recorder: gets the metrics.
+
+    Raises:
+        CheckpointError: an adapter changes what TRL takes from the base.
     """
     dpo = job.recipe.dpo or DpoRecipe()
+    refuse_tuned_head(model, job.parent or "")
     with quiet():
         arguments = DPOConfig(
             **shared_arguments(job, folder, device),

@@ -128,10 +128,11 @@ def make_trainer(
         recorder: gets the metrics.
 
     Raises:
-        CheckpointError: TRL takes a reply that has ended for one that was cut.
+        CheckpointError: TRL takes a reply that has ended for one that was cut, or leaves out an adapter's weights.
     """
     grpo = settings_of(job)
     is_adapter = isinstance(model, PeftModel)
+    guards.refuse_tuned_head(model, job.parent or "")
     with quiet():
         arguments = GRPOConfig(
             **shared_arguments(job, folder, device),

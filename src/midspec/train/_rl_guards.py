@@ -13,6 +13,9 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import TrainableTokensWrapper
 from pydantic import JsonValue
 from transformers import GenerationConfig
 from trl.trainer.utils import use_adapter
@@ -54,6 +57,25 @@ def refuse_lost_ends(trainer: Any, turns: Turns, where: str) -> None:
         tokens = ", ".join(map(str, turns.tokenizer.convert_ids_to_tokens(sorted(lost))))
         raise CheckpointError(
             f"the trainer does not take {tokens} for the end of a turn", where=where, hint="Set generation_config.json"
+        )
+
+
+def refuse_tuned_head(model: Any, where: str) -> None:
+    """Refuse an adapter of the output embeddings: TRL (1.16) multiplies with the base's weight and leaves it out.
+
+    Args:
+        model: any but an adapter's is left alone; a whole copy of the embeddings in an adapter is trained as it is.
+        where: names the parent in the error.
+
+    Raises:
+        CheckpointError: it is such an adapter.
+    """
+    head = model.get_base_model().get_output_embeddings() if isinstance(model, PeftModel) else None
+    if isinstance(head, BaseTunerLayer | TrainableTokensWrapper):
+        raise CheckpointError(
+            "the adapter changes the output embeddings, which DPO and GRPO take from the base",
+            where=where,
+            hint="Leave them out of recipe.lora; merge a parent's adapter first (midspec export-model --format merged)",
         )
 
 

@@ -71,9 +71,9 @@ def refuse_meant_keys(row: Mapping[str, Any], messages: Sequence[Message]) -> li
     texts = [one.get(name) for one in given for name in ("text", "content")]
     if any(isinstance(text, str) and text.strip() for text in texts):
         raise BadRowError("has `documents` beside its messages, which are not put into the prompt: write them into it")
-    own = messages[0].content.strip() if messages and messages[0].role == "system" else None
+    own = messages[0].content if messages and messages[0].role == "system" else row.get("system")
     for name in ("system_prompt", "system_message"):
-        if isinstance(text := row.get(name), str) and text.strip() and text.strip() != own:
+        if isinstance(text := row.get(name), str) and text.strip() not in ("", str(own).strip()):
             raise BadRowError(f"has `{name}` beside its messages, which is not read: name it `system`")
     unread += [name for name in _SWITCHES if row.get(name) is not None]
     if isinstance(documents, list | dict) and documents:

@@ -120,7 +120,8 @@ def _refuse_masks(row: Mapping[str, Any], turns: Sequence[Message]) -> list[str]
     for name in _MASKS:
         if not isinstance(given := row.get(name), list):
             continue
-        if len(given) != len(turns) or any(one not in (0, 1) for one in given):
+        says_nothing = name == "weights" and all(one == 1 for one in given)  # of samples, or of all alike
+        if says_nothing or len(given) != len(turns) or any(one not in (0, 1) for one in given):
             unread.append(name)
         elif any(one != (turn.role == "assistant" and turn.weight) for one, turn in zip(given, turns, strict=True)):
             raise BadRowError(f"has `{name}` beside its messages, which is not read: give each message its `weight`")

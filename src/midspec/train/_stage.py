@@ -75,7 +75,7 @@ def train(
 
     if (job.execution.processes or 1) > 1 and "RANK" not in os.environ:
         return train_in_processes(job, folder, device=device, on_progress=on_progress)
-    from midspec.models import BASE_DIGEST, files_digest, is_local, pick_device, use_threads
+    from midspec.models import BASE_WEIGHTS, pick_device, use_threads, weights_digest
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof
     from midspec.train._memory import Usage
@@ -102,7 +102,8 @@ def train(
     _write_beside(folder, outputs, trained.rows, run.plan.preflight)
     if not keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    base = str(run.model.get_base_model().name_or_path) if job.recipe.method == "lora" else ""
+    base = str(run.model.get_base_model().name_or_path) if job.recipe.method == "lora" else None
+    base_weights = base and weights_digest(base)
     return Built(
         outputs=(*outputs, "metrics.jsonl", "preflight.json"),
         summary={
@@ -115,7 +116,7 @@ def train(
         },
         execution={
             **_execution(run, threads, ranks.n),
-            **({BASE_DIGEST: files_digest(base)} if base and is_local(base) else {}),
+            **({BASE_WEIGHTS: base_weights} if base_weights else {}),
             **usage.describe(run.forecast),
             "open_seconds": round(training_start - start, 3),
             "train_seconds": round(training_end - training_start, 3),
