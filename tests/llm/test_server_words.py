@@ -62,6 +62,8 @@ USED_UP: list[tuple[int, Any]] = [
         },
     ),
     (429, error("Too much", code="SPEND_LIMIT_EXCEEDED")),
+    (429, error("Your project has exceeded its monthly spending cap.")),
+    (403, error("Spending limit was reached")),
     (429, error("Your credit balance is too low.")),
     (429, error("You exceeded your current quota", code="insufficient_quota")),
 ]
@@ -80,6 +82,12 @@ PASSING: list[tuple[int, Any]] = [
     # Google says "plan and billing" of a minute's limit, and routers of an upstream's account what passes.
     (429, [error("You exceeded your current quota, check your plan and billing details. Quota: requests per minute")]),
     (429, error("Rate limit reached for tier 1. Add credits to raise it.")),
+    (429, error("60 requests/minute in your tier; a daily spend limit applies from tier 2.")),
+    (429, error("You are near your spending limit; slow down. Rate limit exceeded, retry after 5 seconds")),
+    (429, error("Rate budget has been exceeded, retry in 5s")),
+    (500, error("CUDA out of memory: balance is insufficient on GPU 3")),
+    (500, error("http2 flow control: out of credits")),
+    (500, error("while rendering 'the account is suspended'")),
     (502, error("Provider returned error: insufficient balance")),
     (400, error("Too many tokens, please wait before trying again.")),
     (403, {"error": "RPM limit exceeded. Please complete identity verification."}),
@@ -117,6 +125,9 @@ def test_a_filter_stops_its_request_and_no_other(status: int, body: Any) -> None
 UNFILTERED: list[tuple[int, Any, type[Exception] | None]] = [
     (404, error("No endpoints available matching your guardrail restrictions and data policy."), ConfigError),
     (403, error("You have no rights to this model."), ConfigError),
+    (403, error("Your organization has been disabled for violating our usage policies."), ConfigError),
+    (403, error("Your access was permanently revoked: violation of content policy"), ConfigError),
+    (400, error("The request exceeded budget of 30 s"), None),
     (400, error("messages: the content is no list of blocks"), None),
     (400, error("The thinking budget has been exceeded"), None),
     (400, error("max_tokens must be over budget_tokens"), None),
