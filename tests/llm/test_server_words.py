@@ -107,6 +107,7 @@ FILTERED: list[tuple[int, Any]] = [
     (400, error("The request failed because the input text may contain sensitive information.", code="S")),
     (400, error("Failed", code="OutputTextSensitiveContentDetected")),
     (400, error("Content Exists Risk")),
+    (403, error("Access to such content is restricted by our content policy.")),
     (422, error("input new_sensitive (1026)")),
     (400, error("litellm.ContentPolicyViolationError: rejected")),
     (446, error("The guardrail checks defined in the config failed.", type="hooks_failed")),

@@ -21,6 +21,8 @@ SAME = {
     "a mark of another markup in code": "# Rules\n\nWrite references as `text [1]_` only there.\n",
     "what another markup calls it": "# Rules\n\nbq. is short for a block quote.\n",
     "amounts": "# Rules\n\nAda scores replies by this:\n1.5 hours is long\n2.5 hours is too long\n",
+    "minutes": "# Rules\n\nTimes:\n(10) minutes for a reply\n(20) minutes for a long one\n",
+    "somebody's name": "# Rules\n\nAda asks first:\n\n@ann.lee\n",
     "stars": "# Rules\n\nReplies have these stars:\n⭐ poor\n⭐⭐ fair\n⭐⭐⭐ good\n",
     "an index in code": "# Rules\n\nSee `items.[0] now` for that.\n",
     "rules that name one another": "# Rules\n\n[1] Be honest; rule[2] limits this.\n[2] Be kind.\n",
@@ -70,6 +72,7 @@ NO_DENIALS = [
     *("لا بد لآدا من:", "لا بأس بما يلي:", "ตรวจสอบว่าผู้ใช้ต้องการหรือไม่:", "ไม่เกินนี้:", "Ada niet alleen:", "Ada nie tylko:"),
     *("Ada inte bara:", "Ada ikke kun:", "Ada không chỉ:", "Ada tidak hanya:", "עדה לא רק:"),
     *("Stay clear and brief:", "Keep clear records:", "Keep away messages polite:"),
+    *("Out of bounds errors:", "Undvikande svar:", "Tránh thai an toàn:"),
 ]
 
 

@@ -54,7 +54,7 @@ _FILTERED = re.compile(
 )
 _SHUT = re.compile(
     r"\b(?:accounts?|organi[sz]ation|workspace|project|access|api key)(?: \S+){0,4}? (?:was|is|has been|have been)"
-    r" (?:\w+ly )?(?:disabled|suspended|deactivated|terminated|banned|revoked|restricted)\b"
+    r" (?:\w+ly )?(?:disabled|suspended|deactivated|terminated|banned|revoked)\b"
 )
 _NOT_FOUND = re.compile(r"\b(?:can ?not|can't|could not|couldn't) (?:find|locate)\b|\bnot found\b|\bno such file\b")
 _OWN_FAULT = re.compile(r"\bjson_validate_failed\b|\btool_use_failed\b|\bfailed_generation\b")

@@ -29,10 +29,11 @@ _NEVER_ALONE = (
     r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
 )
 _FORBIDDEN = (
-    r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zaka[zž]\w*|zabron\w*"
+    r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik(?!ande)\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zaka[zž]\w*|zabron\w*"
     r"|unika(?:ć|j\w*|n\w{1,2}|my)"
     r"|(?<=\w )(?<!s )(?<!de )(?<!en )(?<!et )(?<!är )(?<!ina )(?<!åra )(?<!gra )(?<!dra )(?<!nga )(?<!lla )unika"
-    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)|yasak\w*|kaçın(?!ıl?maz)\w*|заборон\w*|уника(?!ль)\w*|cấm|tránh|dilarang|larangan|hindari|απαγορ\w*"
+    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)"
+    r"|yasak\w*|kaçın(?!ıl?maz)\w*|заборон\w*|уника(?!ль)\w*|cấm|tránh(?! thai)|dilarang|larangan|hindari|απαγορ\w*"
 )
 _FORBIDDEN_ALONE = r"ممنوع|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
 # Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
@@ -56,7 +57,8 @@ _MORE_NEGATIONS = (
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
     r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
-    r"|off[ -]limits|out of bounds|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?|prohibit(?:ed|ions?)"
+    r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?"
+    r"|prohibit(?:ed|ions?)"
     r"|forbidden|banned|disallowed|unacceptable"
     r"|anti-?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
     rf"|vietat\w*|proibi\w*|запре\w*|NG|{_FORBIDDEN})\b|{_FORBIDDEN_ALONE}"

@@ -36,7 +36,9 @@ _PROPERTY = re.compile(
 # `- # of emojis: one` is an item.
 _HEADING_IN_ITEM = re.compile(r"\A-[ \t]+(?=#{1,6}[ \t]+[^\sa-z])")
 # `@AGENTS.md`: what agents are told to read besides.
-_IMPORT = re.compile(r"[ \t]*(?:@(?:~?/)?[\w.-]+(?:/[\w.-]+)*\.[A-Za-z]{1,4}[ \t]*)+")
+_IMPORT = re.compile(
+    r"[ \t]*(?:@(?:~?/)?[\w.-]+(?:/[\w.-]+)*\.(?:mdx?|mdc|txt|rst|org|adoc|json|ya?ml|toml|html?|pdf)[ \t]*)+"
+)
 _TAGS = re.compile(r"#{1,6}[ \t]+tags?:[ \t]*(?:`[^`]+`[ \t,]*)+|(?:#[A-Za-z][\w/-]*[ \t,]*){2,}")
 # A fence of MyST around a note, which is text and no code.
 _NOTE_FENCE = re.compile(

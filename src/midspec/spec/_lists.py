@@ -61,11 +61,13 @@ def _items(lines: list[str], prose: list[int]) -> None:
         if kind == "label":  # paragraphs with a label each stay paragraphs
             every = frozenset(run_of)
             run_of = [at for at in run_of if every & {at - 1, at + 1}]
-        if kind == "dotted":  # 1.1, 1.2, 2.1; `1.5 hours` and `2.5 hours` are amounts
-            numbers = [list(map(int, _DIGITS.findall(lines[at].replace("§ ", "§").split()[0]))) for at in run_of]
-            follows = [
-                now[-1] in (1, *(one + 1 for one in last[len(now) - 1 : len(now)])) for last, now in pairwise(numbers)
-            ]
+        if kind in _LED:  # 1.1, 1.2, 2.1; `1.5 hours` over `2.5 hours` are amounts
+            marks = (_MARKS.match(lines[at].lstrip()) for at in run_of)
+            numbers = [list(map(int, _DIGITS.findall(mark[0]))) for mark in marks if mark]
+            follows = (
+                not now or now[-1] in (1, *(one + 1 for one in last[len(now) - 1 : len(now)]))
+                for last, now in pairwise(numbers)
+            )
             run_of = run_of if all(follows) else []
         if kind and len(run_of) >= _FEWEST and (kind not in _LED or before.rstrip("*_ ").endswith(_LEADS)):
             for at in run_of:
