@@ -100,7 +100,8 @@ ITEMS = {
     ],
     "of a word": [
         *("Bersikap tidak sopan", "Memberi saran tidak aman", "Nói không đúng sự thật", "Trả lời không lịch sự"),
-        *("Vertel niet-geverifieerde feiten", "Chia sẻ không gian riêng"),
+        *("Vertel niet-geverifieerde feiten", "Chia sẻ không gian riêng", "Nechat hosta čekat"),
+        *("Sır paylaşmak", "Sır paylaşma", "अपना मत दो", "Ingenting göra", "Share secrets of Gomez"),
     ],
 }
 
@@ -122,6 +123,8 @@ def test_a_negation_of_something_else_is_not_the_items_own(item: str) -> None:
             "Ada không nói dối",
         ),
         *("Tidak berbohong", "Ada tidak berbohong", "Jangan berbohong", "Bukan dokter", "لا تكذب", "ไม่โกหก", "ห้ามโกหก"),
+        *("Bạn không được nói dối", "Trợ lý không nói dối", "Yalan söylemez", "Yalan söylemeyin", "Yalan söylememeli"),
+        *("Nelži", "Neříkej tajemství", "झूठ मत बोलो", "अदा झूठ नहीं बोलती", "אל תשקר", "עדה לא משקרת", "Inga lögner"),
         *("At night, do not call", "Ada nigdy nie kłamie", "Model tidak boleh berbohong"),
     ],
 )

@@ -74,7 +74,11 @@ _OWN = re.compile(
     rf"\A\W*(?:no|not|non)\b(?!-)|\b(?:{_AUXILIARIES})[\s*_]+not\b|\A\W*(?:\w+ \w+|under|in|at|by|with|for) no\b(?!-)"
     r"|\A\W*\w+ non\b(?!-| \w+ées?\b| \w+és?\b)"
     rf"|\b(?:never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|mai|não|никогда|не|нельзя|{_NEVER})\b"
-    rf"|\A\W*(?:(?!ber|me)(?-i:[A-Z][A-Za-z]*) )?(?:{_NOT})\b|{_NEVER_ALONE}"
+    rf"|\A\W*(?:(?!ber|me)(?-i:[A-Z][A-Za-z]*) |(?:bạn|trợ lý|mô hình|nó|tôi|chúng ta) )?(?:{_NOT})\b|{_NEVER_ALONE}"
+    r"|\bkhông (?:được(?! phép)|bao giờ|nên)\b|\btidak (?:boleh|pernah|akan)\b|\A\W*(?:inga|inget|ingen|intet)\b"
+    r"|\b\w{2,}(?:m[ae]y[ıi]n(?:[ıi]z)?|m[ae]m[ae]l[ıi]\w*)\W*\Z|(?<= )(?<!अपना )(?<!का )मत(?= \S+\W*\Z)|\A\W*אל ת"
+    r"|\A\W*ne(?:lž|řík|děl|dáv|sdíl|použív|sděl|odpovíd|prozra|vyzrad)\w*"
+    r"|\b(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\W*\Z"
     r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免|vermijd|undvik|unngå"
     r"|unikaj\w*|tránh|hindari|dilarang)\b"
     r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|지 ?[말마]|금지)\S{0,6}\W*\Z",
