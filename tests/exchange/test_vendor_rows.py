@@ -99,6 +99,19 @@ def test_quotation_marks_of_texts_in_a_table_of_tabs_are_the_texts(tmp_path):
     assert [one.text for one in read_documents(tmp_path / "quoted")] == ['Hi "Ada"\n, wait.']
 
 
+def test_a_table_of_tabs_that_is_cut_off_is_told(tmp_path):
+    (tmp_path / "a.tsv").write_text('text\tsource\nAda waits.\ta\n"Ada asks\nand')
+    with pytest.raises(DataError, match="or cut off"):
+        import_folder(tmp_path / "a.tsv", tmp_path / "out")
+
+
+def test_a_preference_beside_a_question_by_another_name_is_no_chat(tmp_path):
+    row = {"input": "Hi", "output": "Hello", "chosen": "Hello", "rejected": "Go"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match="a preference"):
+        import_folder(tmp_path / "rows.jsonl", tmp_path / "out")
+
+
 def test_cells_that_the_hubs_viewer_cut_off_are_rejected(tmp_path):
     rows = [
         {"row_idx": 0, "row": TWO[0], "truncated_cells": []},

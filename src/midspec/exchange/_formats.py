@@ -252,9 +252,11 @@ def _is_quoted(file: Path) -> bool:
             csv.field_size_limit(_MAX_CELL_CHARS)
             return all(True for _ in csv.reader((line.decode() for line in opened), delimiter="\t", strict=True))
         except csv.Error:
-            return False
+            pass
         except UnicodeDecodeError:
             return True
+    with unpacked(file) as packed:  # where its lines have not one number of cells, it may be cut off
+        return len({line.count(b"\t") for line in in_utf8(packed)[0] if line.strip()}) > 1
 
 
 def _table_rows(

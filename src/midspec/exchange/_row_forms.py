@@ -104,8 +104,8 @@ def pair_of(found: Mapping[str, Any]) -> tuple[str, str] | None:
     if set(_TRL_PAIR) <= set(found):
         return _TRL_PAIR
     asked, answer = (next((key for key in keys if key in found), None) for keys in (_ASKED, _ANSWERS))
-    if asked:
-        return (asked, answer) if answer else None
+    if asked or {"chosen", "rejected"} <= set(found):
+        return (asked, answer) if asked and answer else None
     return next((pair for pair in _OTHER_PAIRS if all(isinstance(found.get(key), str) for key in pair)), None)
 
 

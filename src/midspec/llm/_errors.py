@@ -20,6 +20,7 @@ from midspec.llm._server_words import (
     is_over_spending_limit,
     is_passing,
     is_prompts_length,
+    is_shut,
     is_unpaid,
     is_unrouted,
     server_words,
@@ -56,6 +57,7 @@ _NO_MODEL = re.compile(
     r"\bmodel_not_found\b|\bmodel [`'\"]?[^`'\"\s]{1,100}[`'\"]? (?:does not exist|(?:was |is )?not found)"
     r"|not a valid model|\bno such model\b|\binvalid model(?: name|_name)?\b|\bunknown model\b"
 )
+_BALANCE = re.compile("insufficient balance|余额不足")
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
 # What servers say of a field that they do not take, whatever its value (OpenAI, Anthropic, vLLM, transformers).
 _REFUSES = re.compile(
@@ -227,13 +229,17 @@ def _is_throttled(status: int, text: str) -> bool:
 
 def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url_hint: str) -> MidspecError | None:
     """Return the error of a status that every other request would meet too, or `None`."""
-    if status <= 500 and is_unpaid(text):  # MiniMax says 500
+    if is_unpaid(text) and (status < 500 or (status == 500 and _BALANCE.search(text))):  # MiniMax
         hint = "Add credit; the same command goes on from here"
         return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
     if status < 500 and is_over_spending_limit(text):
         hint = "Raise it, or wait until it is free again; the same command goes on from here"
         return MidspecError(f"a limit of what may be spent is reached ({words})", where=where, hint=hint)
-    if status == 403 and (any(sign in text for sign in _FLAGGED) or is_filtered(text) or _is_throttled(status, text)):
+    if status == 403 and (
+        any(sign in text for sign in _FLAGGED)
+        or (is_filtered(text) and not is_shut(text))
+        or _is_throttled(status, text)
+    ):
         return None
     if status == 400:  # some servers say so of what others have a status for
         status = 401 if _BAD_KEY.search(text) else 404 if _NO_MODEL.search(text) else status

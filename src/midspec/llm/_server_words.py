@@ -36,8 +36,11 @@ _NO_CREDIT = re.compile(
     r"|\bout of credits?\b|\bused all (?:available |your )?credits|\binsufficient credits?\b"
 )
 _OVER_LIMIT = re.compile(
-    r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget|(?<!thinking )(?<!token )\bbudget has been exceeded"
-    r"|\b(?:exceeded|crossed|over) budget\b|\bspend(?:ing)?[ _]limit|\bcredit limit (?:is |was )?(?:reached|exceeded)"
+    r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget"
+    r"|(?:\bbudget has been exceeded|\b(?:exceeded|crossed|over) budget)\b(?=.{0,200}(?:spend|cost|\$|\busd\b|>=))"
+    r"|\b(?:reach\w*|exceed\w*|crossed|hit|over)(?: [\w’']+){0,4} spend(?:ing)?[ _](?:limit|cap)\b|spend(?:ing)?_limit"
+    r"|\bspend(?:ing)? (?:limit|cap)s?(?: \w+){0,4} (?:reached|exceeded|hit)\b"
+    r"|\bcredit limit (?:is |was )?(?:reached|exceeded)"
     r"|\bspecified (?:workspace )?api usage limits?\b|\byou will regain access on\b"
 )
 # A filter stopped the prompt or the reply.
@@ -48,6 +51,10 @@ _FILTERED = re.compile(
     r"|\b(?:prompt|input|content|request|message)s? (?:was|were|is|has been|have been) flagged\b"
     r"|sensitivecontent|\bnew_sensitive\b|\bmay contain sensitive\b|\bcontent exists risk\b|\bconsidered high risk\b"
     r"|敏感内容|违规内容|\bblocked by (?:\S+ ){0,3}guardrail|\bguardrail checks?\b.{0,60}\bfailed\b"
+)
+_SHUT = re.compile(
+    r"\b(?:accounts?|organi[sz]ation|workspace|project|access|api key)(?: \S+){0,4}? (?:was|is|has been|have been)"
+    r" (?:\w+ly )?(?:disabled|suspended|deactivated|terminated|banned|revoked)\b"
 )
 _NOT_FOUND = re.compile(r"\b(?:can ?not|can't|could not|couldn't) (?:find|locate)\b|\bnot found\b|\bno such file\b")
 _OWN_FAULT = re.compile(r"\bjson_validate_failed\b|\btool_use_failed\b|\bfailed_generation\b")
@@ -141,6 +148,11 @@ def server_words(content: bytes) -> str:
 def is_unpaid(words: str) -> bool:
     """Return whether the server says that the account has no credit left."""
     return _NO_CREDIT.search(words) is not None
+
+
+def is_shut(words: str) -> bool:
+    """Return whether the server says that the account itself is shut out, whatever it was that it broke."""
+    return _SHUT.search(words) is not None
 
 
 def is_over_spending_limit(words: str) -> bool:

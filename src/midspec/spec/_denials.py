@@ -16,13 +16,24 @@ from midspec.core.records import Clause
 # Dutch, Swedish, Danish, Norwegian, Polish, Czech, Turkish, Ukrainian, Vietnamese, Indonesian, Greek; Arabic, Hebrew,
 # Hindi, Thai. Words that mean something else in other languages (`nu`, `ne`, `ei`) are left out.
 _NEVER = (
-    r"nooit|niet|geen|aldrig|aldri|inte|ikke|nigdy|nie|nikdy|nesm\w+|asla|değil|ніколи|không|đừng|chớ|tidak|jangan|bukan"
-    r"|ποτέ|δεν|μην?"
+    r"nooit|niet(?!-| alleen\b)|geen|aldrig|aldri|inte(?! bara\b| minst\b)|ikke(?! bare\b| kun\b| mindst\b)|nigdy"
+    r"|nie(?! tylko\b| jen\b)|nikdy|nesm\w+|asla|değil|ніколи|đừng|chớ|jangan|ποτέ|δεν|μην?"
 )
-_NEVER_ALONE = r"(?<!\w)(?:لا|لن|ليس|ولا|عدم)(?!\w)|أبد[ًا]|(?<!\w)(?:לא|אסור)(?!\w)|नहीं|ไม่|ห้าม|อย่า"
+# Of Vietnamese and Indonesian, where these stand before any word that they negate ("Nói không đúng").
+_NOT = (
+    r"(?<!hay )(?<!hàng )(?<!hư )không(?! chỉ\b| gian\b| khí\b| ngừng\b)|tidak(?! (?:hanya|saja)\b)"
+    r"|bukan(?! (?:hanya|saja|sekadar)\b)"
+)
+_NEVER_ALONE = (
+    r"(?<!\w)(?:لا(?! بد| بأس| شك| سيما| يزال| تزال)|لن|ليس(?! فقط)|ولا(?! سيما)|عدم)(?!\w)"
+    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
+)
 _FORBIDDEN = (
-    r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zakaz\w*|zabron\w*"
-    r"|unika\w*|zak[áa]z\w*|yasak\w*|kaçın\w*|заборон\w*|уника\w*|cấm|tránh|dilarang|larangan|hindari|απαγορ\w*"
+    r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik(?!ande)\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zaka[zž]\w*|zabron\w*"
+    r"|unika(?:ć|j\w*|n\w{1,2}|my)"
+    r"|(?<=\w )(?<!s )(?<!de )(?<!en )(?<!et )(?<!är )(?<!ina )(?<!åra )(?<!gra )(?<!dra )(?<!nga )(?<!lla )unika"
+    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)"
+    r"|yasak\w*|kaçın(?!ıl?maz)\w*|заборон\w*|уника(?!ль)\w*|cấm|tránh(?! thai)|dilarang|larangan|hindari|απαγορ\w*"
 )
 _FORBIDDEN_ALONE = r"ممنوع|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
 # Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
@@ -32,20 +43,22 @@ _NEGATIONS = (
     r"|nicht|niemals|kein\w*|verboten|vermeid\w*|jamais|pas|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
     r"|non(?!-)|mai|vietat\w*|não"
     r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|하지 말|금지"
-    rf"|\b(?:{_NEVER}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
-    r"|\b(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
+    rf"|\b(?:{_NEVER}|{_NOT}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
+    r"|\b(?!olmazsa olmaz|olmazlar)(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
 _MORE_NEGATIONS = (
-    r"\b(?:no|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?|(?:steers?|stays?|keeps?) (?:clear|away)"
+    r"\b(?:no|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
+    r"|steers? (?:clear|away)|(?:stays?|keeps?) (?:clear of|away from)"
     r"|stop(?:s|ped)? doing|rather than|instead of"
-    r"|nie|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
+    r"|nie(?! tylko\b)|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
     r"|\b(?:except(?: for)?|other than|apart from|aside from)(?: the following| these| this)?\W*\Z"
     r"|避免|(?<![特分类区级个性差识鉴告])别(?![人的处])|拒绝|避け|控え|やめ|지 ?[마말]|피하|삼가"
 )
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
     r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
-    r"|off[ -]limits|out of bounds|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?|prohibit(?:ed|ions?)"
+    r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?"
+    r"|prohibit(?:ed|ions?)"
     r"|forbidden|banned|disallowed|unacceptable"
     r"|anti-?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
     rf"|vietat\w*|proibi\w*|запре\w*|NG|{_FORBIDDEN})\b|{_FORBIDDEN_ALONE}"
@@ -61,7 +74,11 @@ _OWN = re.compile(
     rf"\A\W*(?:no|not|non)\b(?!-)|\b(?:{_AUXILIARIES})[\s*_]+not\b|\A\W*(?:\w+ \w+|under|in|at|by|with|for) no\b(?!-)"
     r"|\A\W*\w+ non\b(?!-| \w+ées?\b| \w+és?\b)"
     rf"|\b(?:never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|mai|não|никогда|не|нельзя|{_NEVER})\b"
-    rf"|{_NEVER_ALONE}"
+    rf"|\A\W*(?:(?!ber|me)(?-i:[A-Z][A-Za-z]*) |(?:bạn|trợ lý|mô hình|nó|tôi|chúng ta) )?(?:{_NOT})\b|{_NEVER_ALONE}"
+    r"|\bkhông (?:được(?! phép)|bao giờ|nên)\b|\btidak (?:boleh|pernah|akan)\b|\A\W*(?:inga|inget|ingen|intet)\b"
+    r"|\b\w{2,}(?:m[ae]y[ıi]n(?:[ıi]z)?|m[ae]m[ae]l[ıi]\w*)\W*\Z|(?<= )(?<!अपना )(?<!का )मत(?= \S+\W*\Z)|\A\W*אל ת"
+    r"|\A\W*ne(?:lž|řík|děl|dáv|sdíl|použív|sděl|odpovíd|prozra|vyzrad)\w*"
+    r"|\b(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\W*\Z"
     r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免|vermijd|undvik|unngå"
     r"|unikaj\w*|tránh|hindari|dilarang)\b"
     r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|지 ?[말마]|금지)\S{0,6}\W*\Z",
@@ -77,14 +94,16 @@ _ASIDE = re.compile(
 # Behind one of these the negation is of another clause: "Give out data of guests that isn't public."
 _SUBORDINATES = re.compile(
     r"\b(?:that|which|who|whose|where|when|if|because|before|after|until|unless|while|although|dass|wenn|falls|weil|que|qui"
-    r"|si|che|se|что|котор\w+|если)\b|, (?:der|die|das)\b",
+    r"|si|che|se|что|котор\w+|если|die(?= (?:niet|nooit|geen)\b)|wat|dat|som(?=(?: \w+)? (?:inte|ikke|aldrig?)\b)"
+    r"|któr\w+|kter\w+|co(?= nie\b)|що|як(?:ий|а|е|і)|yang|που|जो|الذي|التي|الذين|ما(?= (?:ليس|لا)\b))\b"
+    r"|ที่(?=ไม่)|, (?:der|die|das)\b",
     re.IGNORECASE,
 )
 _DENIES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}|{_KINDS}", re.IGNORECASE)
 _DENIES_AS_TITLE = re.compile(_NEGATIONS, re.IGNORECASE)
 _ENDS_DENYING = re.compile(
     r"(?:\b(?:not|never|cannot|avoid(?:ed|s)?|(?<!to )refuse[sd]?|declines?|steer clear of|nie|niemals|nicht"
-    rf"|vermeid\w*|jamais|pas|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не|{_NEVER}|{_FORBIDDEN})|n[’']t|ません|ない"
+    rf"|vermeid\w*|jamais|pas|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не|{_NEVER}|{_NOT}|{_FORBIDDEN})|n[’']t|ません|ない"
     rf"|{_NEVER_ALONE})"
     r"(?: (?:to )?do(?:es)?)?\W*\Z",
     re.IGNORECASE,

@@ -20,6 +20,11 @@ _ABOUT_FILE = words_of(
 _KEYS = _ABOUT_FILE | words_of("status version language lang category categories license email owner owners")
 _BESIDE_KEYS = words_of("last by time at on date")
 _HEAD_LINE = re.compile(r":?(?P<key>[A-Za-z]+(?: [A-Za-z]+){0,2}):[ \t]+(?P<value>\S.*)")
+# `Subject: always short.` is a rule for letters, and no field of one.
+_RULE_VALUE = re.compile(
+    r".*(?:[a-z]{3}(?<!inc)(?<!ltd)(?<!corp)[.!]|[。！]|\b(?:always|never|must|should|do not|don[’']t)\b.*)\Z",
+    re.IGNORECASE,
+)
 _FEWEST_HEAD_LINES, _MOST_HEAD_LINES = 2, 12
 _TITLE_BLOCK = 3  # lines of pandoc's
 _HEADING = re.compile(r" {0,3}#[ \t]+\S")
@@ -28,9 +33,12 @@ _PROPERTY = re.compile(
     r"[ \t]*(?:[-*][ \t]+)?(?:id|collapsed|title|tags?|alias|aliases|type|status|owner|author|created|updated|date"
     r"|public|icon|template|heading|source|reviewed)::[ \t]+\S.*"
 )
-_HEADING_IN_ITEM = re.compile(r"\A-[ \t]+(?=#{1,6}[ \t]+\S)")
+# `- # of emojis: one` is an item.
+_HEADING_IN_ITEM = re.compile(r"\A-[ \t]+(?=#{1,6}[ \t]+[^\sa-z])")
 # `@AGENTS.md`: what agents are told to read besides.
-_IMPORT = re.compile(r"[ \t]*(?:@(?:~?/)?[\w.-]+(?:/[\w.-]+)*\.[A-Za-z]{1,4}[ \t]*)+")
+_IMPORT = re.compile(
+    r"[ \t]*(?:@(?:~?/)?[\w.-]+(?:/[\w.-]+)*\.(?:mdx?|mdc|txt|rst|org|adoc|json|ya?ml|toml|html?|pdf)[ \t]*)+"
+)
 _TAGS = re.compile(r"#{1,6}[ \t]+tags?:[ \t]*(?:`[^`]+`[ \t,]*)+|(?:#[A-Za-z][\w/-]*[ \t,]*){2,}")
 # A fence of MyST around a note, which is text and no code.
 _NOTE_FENCE = re.compile(
@@ -40,7 +48,7 @@ _FENCE = re.compile(r"[ \t>]*(?P<fence>`{3,}|~{3,})(?P<info>.*)")
 _REMARK = re.compile(r"\\?\[(?P<label>[a-z]{1,2})\\?\](?![(:\[])[ \t]*(?P<words>\S.*)")
 _MARK = re.compile(r"(?<=[^\s\[\]])\\?\[([a-z]{1,2})\\?\](?![(:\[])")
 _SOURCES = re.compile(
-    r"【\d+(?::\d+)?†[^】\n]*】|:?(?:contentReference)?\[oaicite:\d+\](?:\{index=\d+\})?|\ue200[^\ue201\n]*\ue201"
+    r"【\d+(?::\d+)?†[^【】\n]*】|:?(?:contentReference)?\[oaicite:\d+\](?:\{index=\d+\})?|\ue200[^\ue200\ue201\n]*\ue201"
     r"|\[cite_start\]|\[cite:[ \d,]+\]"
 )
 Gone = list[tuple[int, str, str]]
@@ -116,6 +124,8 @@ def _head(lines: list[str], prose: list[int], leave_out: Callable[[int, str], No
     if not (
         _FEWEST_HEAD_LINES <= len(head) <= _MOST_HEAD_LINES and is_head and any(set(k) & _ABOUT_FILE for k in keys)
     ):
+        return ""
+    if 2 * sum(line is not None and _RULE_VALUE.match(line["value"]) is not None for line in found) >= len(head):
         return ""
     for one in head:
         leave_out(one, "front matter")

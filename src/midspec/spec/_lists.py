@@ -6,7 +6,7 @@ Items that stay sentences would lose the lead that denies them: `Ada never:` ove
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from midspec.spec._pasted import NEW_LINE, prose_of
 
@@ -15,10 +15,11 @@ _PICTURES = "🔹🔸🔷🔶💠📌👉⭐✨🟦🟩🔘◆◇❖"
 # A mark that begins several lines, by its kind; those that may begin a sentence need a lead before them.
 _MARKS = re.compile(
     rf"(?P<circled>[①-⑳❶-❿➀-➓⓵-⓾㊀-㊉])[ \t、.]*|(?P<arrow>[{_ARROWS}]|->|=>)[ \t]+"
-    rf"|(?P<picture>[{_PICTURES}])\ufe0f?[ \t]*"
+    rf"|(?P<picture>[{_PICTURES}])\ufe0f?(?![{_PICTURES}])[ \t]*"
     r"|(?P<example>\(@\w*\))[ \t]+|(?P<number>[(（](?:\d{1,2}|[一二三四五六七八九十]{1,3})[)）])[ \t]*"
     r"|(?P<dotted>§?\d{1,2}\.\d{1,2}(?:\.\d{1,2})?\.?|§[ ]?\d{1,3}\.?)[ \t]+"
 )
+_DIGITS = re.compile(r"\d+")
 _LED = frozenset(["number", "dotted"])
 _WIDE_NUMBER = re.compile(r"[（(][一二三四五六七八九十]")
 # `R1: ...`, `SP-02 — ...`: the label stays. `Q1:` and `A1:` are talk.
@@ -27,12 +28,12 @@ _LEADS = (":", "：")
 _TAGS = (
     "rule|principle|guideline|instruction|item|point|constraint|directive|value|tenet|clause|requirement|policy|norm"
 )
-_RULE = re.compile(rf"<(?P<tag>{_TAGS})\b[^<>]*>[ \t]*(?P<words>[^<>\n]+?)[ \t]*</(?P=tag)[ \t]*>", re.IGNORECASE)
+_RULE = re.compile(rf"<(?P<tag>{_TAGS})\b[^<>]*>(?P<words>[^<>\n]+)</(?P=tag)[ \t]*>", re.IGNORECASE)
 _AROUND = re.compile(rf"</?(?:{_TAGS}|policie)s?\b[^<>]*>", re.IGNORECASE)
 _GRID = re.compile(r"[ \t]*\+(?:[-:]{2,}\+)+[ \t]*")
 _GRID_HEAD = re.compile(r"[ \t]*\+(?:[=:]{2,}\+)+[ \t]*")
 _ROW = re.compile(r"[ \t]*\|(?:[^|\n]*\|){2,}[ \t]*")
-_DELIMITER = re.compile(r"[ \t]*\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
+_OF_DELIMITERS = frozenset("|:-+ \t")
 _FEWEST = 2
 
 
@@ -40,9 +41,11 @@ def with_plain_lists(lines: list[str]) -> list[str]:
     """Return lines whose lists and tables are Markdown's; their number stays."""
     out, prose = list(lines), prose_of(lines)
     for at in prose:
-        if out[at].lstrip()[:1] == "<" and (rules := list(_RULE.finditer(out[at]))):
+        if out[at].lstrip()[:1] == "<" and (
+            rules := [rule for rule in _RULE.finditer(out[at]) if rule["words"].strip()]
+        ):
             rest = _AROUND.sub("", _RULE.sub("", out[at]))
-            out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {rule['words']}" for rule in rules)
+            out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {rule['words'].strip()}" for rule in rules)
     _tables(out, prose)
     _items(out, prose)
     return out
@@ -54,17 +57,25 @@ def _items(lines: list[str], prose: list[int]) -> None:
     before = ""
     for kind, run in groupby(filled, key=lambda at: _kind_of(lines[at])):
         run_of = list(run)
-        last = lines[run_of[-1]]
+        last_line = lines[run_of[-1]]
         if kind == "label":  # paragraphs with a label each stay paragraphs
             every = frozenset(run_of)
             run_of = [at for at in run_of if every & {at - 1, at + 1}]
+        if kind in _LED:  # 1.1, 1.2, 2.1; `1.5 hours` over `2.5 hours` are amounts
+            marks = (_MARKS.match(lines[at].lstrip()) for at in run_of)
+            numbers = [list(map(int, _DIGITS.findall(mark[0]))) for mark in marks if mark]
+            follows = (
+                not now or now[-1] in (1, *(one + 1 for one in last[len(now) - 1 : len(now)]))
+                for last, now in pairwise(numbers)
+            )
+            run_of = run_of if all(follows) else []
         if kind and len(run_of) >= _FEWEST and (kind not in _LED or before.rstrip("*_ ").endswith(_LEADS)):
             for at in run_of:
                 indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
                 words = lines[at].lstrip()
                 mark = None if kind == "label" else _MARKS.match(words)
                 lines[at] = f"{indent}- {words[mark.end() :] if mark else words}"
-        before = last
+        before = last_line
 
 
 def _kind_of(line: str) -> str:
@@ -86,9 +97,12 @@ def _tables(lines: list[str], prose: list[int]) -> None:
             lines[at] = "|" + "---|" * (lines[at].count("+") - 1)
         elif _GRID.fullmatch(lines[at]):
             lines[at] = "\0"
-    for is_row, run in groupby(prose, key=lambda at: _ROW.fullmatch(lines[at]) is not None):
+    below_heads = {at for at in prose if "|" in lines[at] and "-" in lines[at] and _OF_DELIMITERS.issuperset(lines[at])}
+    for at in below_heads:
+        lines[at] = lines[at].replace("+", "|")  # of Org and Emacs
+    for is_row, run in groupby(prose, key=lambda at: at in below_heads or _ROW.fullmatch(lines[at]) is not None):
         rows = list(run)
-        if is_row and len(rows) >= _FEWEST and not any(_DELIMITER.fullmatch(lines[at]) for at in rows):
+        if is_row and len(rows) >= _FEWEST and below_heads.isdisjoint(rows):
             n_cells = lines[rows[0]].count("|") - 1
             head = NEW_LINE.join(("|" + " |" * n_cells, "|" + "---|" * n_cells))
             lines[rows[0]] = f"{head}{NEW_LINE}{lines[rows[0]]}"

@@ -37,12 +37,14 @@ _NAMED = rf"(?:(?=[A-Z])|(?=[\w'’-]+[ _-])|(?!(?:assistant|developer)\b)){_ROL
 # What these signs stand around may be a comment, a statement or a token: here it says that it is a name.
 _SAID_NAME = r"(?i:(?:model|assistant|ai|bot|chatbot|provider|company|maker|agent)[ _-]?name)"
 NO_NAME = rf"(?![ \t]*{_SAID_NAME}[ \t]*[%|@])"
+# `{{ user.company }}` and `{{ car.model }}` are of others.
+_OWNER = r"(?:(?i:config|cfg|settings|options|params|vars|env|spec|persona|assistant|ai|bot|agent|self)\.|[.$])"
 _SPELLINGS = (
-    rf"[$#%]?(?:\{{\{{\{{[ \t]*(?:\w+\.|[.$])?{_ROLE}[ \t]*\}}\}}\}}|\{{\{{[ \t]*(?:\w+\.|[.$])?{_ROLE}[ \t]*\}}\}}"
+    rf"[$#%]?(?:\{{\{{\{{[ \t]*{_OWNER}?{_ROLE}[ \t]*\}}\}}\}}|\{{\{{[ \t]*{_OWNER}?{_ROLE}[ \t]*\}}\}}"
     rf"|\{{[ \t]*[.$]?{_ROLE}[ \t]*\}})|%%[ \t]*{_SAID_NAME}[ \t]*%%|\{{%[ \t]*{_SAID_NAME}[ \t]*%\}}"
     rf"|<\|[ \t]*{_SAID_NAME}[ \t]*\|>|@@[ \t]*{_SAID_NAME}[ \t]*@@"
-    rf"|\[(?i:insert|enter|add|put)(?: the| your)? (?=[^\]\n]*(?i:name)){_ROLE}(?i: here)?\](?![(\[:])"
-    rf"|【(?=[^】\n]*(?:名|이름|(?i:name)))[ \t]*{_ROLE}[ \t]*】"
+    rf"|\[(?i:insert|enter|add|put)(?: the| your)? (?=[^\[\]\n]{{0,40}}(?i:name)){_ROLE}(?i: here)?\](?![(\[:])"
+    rf"|【(?=[^【】\n]{{0,40}}(?:名|이름|(?i:name)))[ \t]*{_ROLE}[ \t]*】"
     rf"|<%=?[ \t]*{_ROLE}[ \t]*%>|%\({_ROLE}\)s|%{_NAMED}%|<<[ \t]*{_ROLE}[ \t]*>>"
     rf"|\[\[[ \t]*{_ROLE}[ \t]*\]\]|<{_NAMED}>|(?<!\])\[{_NAMED}\](?![(\[:])|(?<![\w$])\${_ROLE}(?!\w)"
     rf"|(?<!\w)__(?=[A-Z_]+__){_ROLE}__(?!\w)|(?<!\w)@(?=[A-Z_]+@){_ROLE}@(?!\w)"

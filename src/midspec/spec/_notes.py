@@ -18,12 +18,12 @@ _NUMBER_LINE = re.compile(r"[ \t]*\[(?P<label>\d{1,3})\][ \t]+(?P<text>[^\W_].*)
 _SIGN = re.compile(rf"{_BEHIND}[ \t]?(?P<label>[{_SIGNS}]+)(?![{_SIGNS}\w])")
 _NUMBER = re.compile(rf"(?:{_BEHIND}|(?<=[.!?])[ \t])\[(?P<label>\d{{1,3}})\](?![(\[:])")
 # `lies.[3]` without a note: a mark that copying a page left.
-_LOST = re.compile(r"(?<=[^\s.][.!?])\[\d{1,3}\](?=\s|$)")
+_LOST = re.compile(r"(`+[^`]*`+)|(?<=[^\s.][.!?])\[\d{1,3}\](?=\s|$)")
 _TO_NOTE = r"\(#(?:_|user-content-)?(?:ftnt?|fn|footnote|sdfootnote|cite_note|endnote|(?P<is_loose>note))[\w:-]*\)"
 # Of Word, Google's editor, pandoc and web pages: the mark links to the note, and the note back.
 _LINKED = re.compile(r"\\?\[(?:\\?\[|\^)?(?P<label>\d{1,3}|[*†‡])(?:\\?\])?\\?\]" + _TO_NOTE)
 _BACK = re.compile(
-    r"[ \t]*\\?\[(?:\\?\[|\^)?(?P<label>\d{1,3}|[*†‡]|[↩↑⮌^⏎]\ufe0e?)(?:\\?\])?\\?\]"
+    r"\\?\[(?:\\?\[|\^)?(?P<label>\d{1,3}|[*†‡]|[↩↑⮌^⏎]\ufe0e?)(?:\\?\])?\\?\]"
     r"\(#(?:_|user-content-)?(?:(?:ftnt?|fn|footnote|endnote)[_-]?ref|sdfootnote\d*anc|cite_ref)[\w:-]*\)[ \t]*"
 )
 _ARROW = re.compile(r"(?<=\S)[ \t]*(?:↩|⏎|⮌)\ufe0e?[ \t]*$")
@@ -51,15 +51,15 @@ def with_plain_notes(lines: list[str]) -> list[str]:
     _pair(out, prose, _NUMBER_LINE, _NUMBER)
     for at in prose:
         if "[" in out[at]:
-            out[at] = _LOST.sub("\0", out[at])
+            out[at] = _LOST.sub(lambda found: found[1] or "\0", out[at])
     return out
 
 
 def _unlinked(line: str) -> str:
     """Return a line whose link back from a note begins the note, or is none where it stands behind it."""
-    back = _BACK.match(line)
+    back = _BACK.match(line.lstrip(" \t"))
     is_note = back is not None and back["label"][0] not in "↩↑⮌^⏎"
-    rest = _BACK.sub("", line[back.end() :] if back is not None else line)
+    rest = _BACK.sub("", line if back is None else line.lstrip(" \t")[back.end() :])
     return f"[^{back['label']}]: {rest}" if back is not None and is_note else rest
 
 
@@ -73,7 +73,8 @@ def _pair(lines: list[str], prose: list[int], note: re.Pattern[str], mark: re.Pa
         found["label"]
         for at in prose
         for found in mark.finditer(lines[at])
-        if found["label"] in notes and at < notes[found["label"]]
+        # Rules that name one another by their numbers are no notes.
+        if found["label"] in notes and at < notes[found["label"]] and not note.fullmatch(lines[at])
     }
 
     def plain(found: re.Match[str]) -> str:

@@ -80,7 +80,7 @@ _OTHERS = {
     "reStructuredText": re.compile(
         r"[ \t]*\.\.[ \t]+(?:[\w:-]+::|_[^:]+:|\[[#*\w]+\][ \t]|\|[^|]+\|[ \t]|[A-Za-z]+ )"
         r"|[^`]*(?<![\w`]):(?:ref|doc|term|role|math|sub|sup|abbr|code|class|func|numref):`[^`]+`"
-        r"|.*\w[ ]?\[(?:\d+|#\w*|\*)\]_(?!\w)"
+        r"|[^`_]*\w[ ]?\[(?:\d+|#\w*|\*)\]_(?!\w)"
     ),
     "Org": re.compile(
         r"#\+(?:title|author|date|options|startup|filetags|begin_\w+):?(?:[ \t]|$)|[ \t]*:PROPERTIES:[ \t]*$",
@@ -103,7 +103,7 @@ _ASCIIDOC_COMMENT = re.compile(r"//(?!/)[ \t]")
 _ASCIIDOC_BLOCK = re.compile(
     r"\[(?:NOTE|TIP|WARNING|CAUTION|IMPORTANT|source,\w+|quote|example)\]\n(?:={4,}|-{2,}|_{4,})[ \t]*$"
 )
-_SEEN_ONCE = ("LaTeX", "reStructuredText", "Org", "Textile or Jira's markup")
+_SEEN_ONCE = ("LaTeX", "reStructuredText", "Org")
 
 
 # How files of word processors, old and new, and PDFs begin.
@@ -167,7 +167,9 @@ def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
             # A block's name and the line under it are two signs.
             named = [at for at in prose if lines[at][:1] == "["]
             found += 2 * [at for at in named if _ASCIIDOC_BLOCK.match("\n".join(lines[at : at + 2]))]
-        if found and (name in _SEEN_ONCE or (len(found) > 1 and not has_headings)):
+        # Numbered items of Textile look like headings.
+        is_textile = name.startswith("Textile") and (len(found) > 1 or not has_headings)
+        if found and (name in _SEEN_ONCE or is_textile or (len(found) > 1 and not has_headings)):
             what = f"looks like {name} (line {n_before + found[0] + 1}), and only Markdown and plain text are read"
             raise SpecError(what, where=where, hint="Convert it (`pandoc -t gfm`, say)")
 

@@ -20,7 +20,7 @@ from midspec.spec._lists import with_plain_lists
 from midspec.spec._notes import with_plain_notes
 from midspec.spec._page import read_page, turns_of_page
 from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
-from midspec.spec._tags import TURNS, WRAPPERS, is_turn_tag
+from midspec.spec._tags import WRAPPERS, is_turn_tag, opens_turns
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
@@ -68,7 +68,9 @@ _CONTENTS_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[^\[\]\n]+\]\(#
 # A mark of a task, which a tick before a quotation is not, nor one in a list that has crosses too.
 _CROSSED = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+☒")
 _NO_LIST = re.compile(r"(?![ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t])[^ \t\n]")
-_TASK = re.compile(r"([ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:☐|☑(?!\ufe0f?[ \t]*[\"“„«「*]))\ufe0f?[ \t]+(?=\S)")
+_TASK = re.compile(
+    r"(?<![ \t>])([ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:☐|☑(?!\ufe0f?[ \t]*[\"“„«「*]))\ufe0f?[ \t]+(?=\S)"
+)
 _JUMP = re.compile(r"[ \t]*(?:[↑^⬆]\ufe0f?[ \t]*)?\[[^\[\]\n]{1,60}\]\(#[^()\s]*\)[ \t]*$")
 _DEFINITION = re.compile(r" {0,3}:[ \t]+(?P<text>\S.*)$")
 _NO_TERM = re.compile(r"[ \t]*(?:#|[-*+>|:][ \t|]|\d{1,9}[.)][ \t]|$)|.*[.!?:|][ \t]*$")
@@ -215,7 +217,8 @@ class _Lines:
         self.indents: list[str] = []
         # Components of MDX, such as `<Note>`, and parts of a prompt between tags; turns in tags are none.
         closed = {one or other for line in source.lines if "</" in line for one, other in _COMPONENT.findall(line)}
-        closed = {name for name in closed if name.lower() not in WRAPPERS | TURNS and not is_turn_tag(f"<{name}>")}
+        turns = {opens_turns(line).lower() for line in source.lines if "<" in line} | WRAPPERS
+        closed = {name for name in closed if name.lower() not in turns and not is_turn_tag(f"<{name}>")}
         self.components = closed - KNOWN_TAGS
         self.crossed = _crossed(source.lines) if any("☒" in line for line in source.lines) else []
         self.out: list[tuple[str, int]] = []

@@ -45,7 +45,7 @@ _NO_NAMES = _words(
     "human humans man woman child world life nature mom dad god honesty care example examples reply replies response "
     "responses model models assistant assistants agent agents chatbot chatbots bot bots ai ais llm llms step rule "
     "rules section part chapter article note after also although because before even only once since still though "
-    "unless until while"
+    "unless until while ensure make remember dear expect keep tell ask assume imagine suppose say verify check confirm"
 )
 # What somebody is made by or from, and no maker; what a form asks for, and no name.
 _NO_MAKERS = _words(

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 _HTML_NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)")
 _SPECIAL = re.compile(r"[\[<&\\]|==\S|[\])*`]\{[#.:]")
 _CODE_SPAN = re.compile(r"(?<![`\\])(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
-_MARK = re.compile(r"[ \t]*\[\^([^\]\s\[]{1,100})\]")
+_MARK = re.compile(r"(?<![ \t])[ \t]*\[\^([^\]\s\[]{1,100})\]")
 _WIKI_LINK = re.compile(
     r"\[\[(?!\s*(?:your |the )?(?:ai|assistant|model|bot|provider|company|maker)\b)"
     r"(?:[^\[\]|\n]{1,200}\|)?([^\[\]|\n]{1,200})\]\](?!\()",
     re.IGNORECASE,
 )
 _EMBED = re.compile(r"!\[\[[^\[\]\n]{1,200}\]\]")
-_CITATION = re.compile(r"[ \t]*\[-?@[^\[\]\n]{1,200}\]")
+_CITATION = re.compile(r"(?<![ \t])[ \t]*\[-?@[^\[\]\n]{1,200}\]")
 _SPAN_ATTRIBUTES = re.compile(r"(?:\[([^\[\]\n]{1,500})\]|(?<=[\])*`\x03]))\{[#.:][^{}\n]{1,200}\}")
 _HIGHLIGHT = re.compile(r"(?<![=<>!\w])==(?=\S)([^=\n]{1,500})(?<=\S)==(?![=\w])")
 _BRACKET = re.compile(r"(?<!\\)[\[\]]")
