@@ -109,7 +109,11 @@ def record(folder: Path) -> dict[str, Any]:
 
 def lasting(folder: Path) -> dict[str, Any]:
     """What a record says of what was made, and not of how or by which versions."""
-    return {key: entry for key, entry in record(folder).items() if key in {"identity", "fingerprint", "summary"}}
+    found = record(folder)
+    # An evaluation says in its summary too with which versions it was made.
+    said = found["summary"].get("settings", {})
+    said.pop("versions", None)
+    return {key: found[key] for key in ("identity", "fingerprint", "summary")}
 
 
 def files(folder: Path) -> dict[str, bytes]:
