@@ -10,6 +10,7 @@ import pytest
 
 from midspec.core.chat_rows import parse_message, parse_tools
 from midspec.core.errors import DataError
+from midspec.core.records import Chat
 from midspec.exchange._read import parse_chat
 from midspec.models import ChatTemplate
 from midspec.train._rl_rows import read_pairs, read_prompts
@@ -173,3 +174,15 @@ def test_answers_that_say_nothing_are_told(tmp_path: Path) -> None:
         assert told(answer("w2"), more, answer(silent))
         assert not told(answer(silent, weight=0), more, answer("w2"))
     assert not told(answer("w2"))
+
+
+def test_calls_that_are_turns_of_their_own_are_the_assistants(tmp_path: Path) -> None:
+    """LlamaFactory's and ms-swift's form, read as `midspec import` reads it."""
+    call = json.dumps({"name": "weather", "arguments": {"city": "w1"}})
+    row = asked({"role": "tool_call", "content": call}, {"role": "tool_response", "content": "w2"})
+    row["messages"].append({"role": "assistant", "content": "w3"})
+    chat = read(tmp_path, row).content
+    assert isinstance(chat, Chat)
+    assert [turn.role for turn in chat.messages] == ["user", "assistant", "tool", "assistant"]
+    assert chat.messages == parse_chat(row).row.messages
+    assert chat.messages[1].tool_calls[0]["function"] == json.loads(call)

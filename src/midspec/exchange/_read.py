@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from midspec.core.call_turns import with_calls
 from midspec.core.chat_rows import (
     BadRowError,
     check_text,
@@ -26,7 +27,6 @@ from midspec.core.chat_rows import (
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
-from midspec.exchange._call_turns import with_calls
 from midspec.exchange._files import CUT_OFF, is_tree, raw_rows, tree_rows
 from midspec.exchange._formats import RawRow
 from midspec.exchange._row_forms import (

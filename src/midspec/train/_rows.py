@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from midspec.core.call_turns import with_calls
 from midspec.core.chat_rows import (
     BadRowError,
     check_text,
@@ -96,7 +97,7 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
     refuse_unwanted(row)
     turns: list[Message] = []
     unread: list[str] = []
-    for at, given in enumerate(messages):
+    for at, given in enumerate(with_calls(messages)):
         message, passed_over = parse_message(given, f"messages[{at}]", may_be_empty=True)
         says_nothing = given.get("content") is None and given.get("value") is None
         if says_nothing and message.weight and message == Message(role="assistant", content=""):

@@ -1,4 +1,4 @@
-"""Calls of tools and their answers as LlamaFactory and ms-swift keep them: each a turn of a role of its own."""
+"""Calls of tools as LlamaFactory and ms-swift keep them: each a turn of a role of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from midspec.core.chat_rows import ROLES
 
 _CALLING = ("function_call", "tool_call")
-_ANSWERING = ("observation", "tool_response")
 
 
 def with_calls(turns: Sequence[Any]) -> list[Any]:
@@ -23,9 +22,7 @@ def with_calls(turns: Sequence[Any]) -> list[Any]:
         role = turn.get(role_key) if isinstance(turn, dict) else None
         before = found[-1] if found and isinstance(found[-1], dict) else {}
         calls = _calls(turn[text_key]) if role in _CALLING and text_key in turn else []
-        if role in _ANSWERING:
-            found.append({**turn, role_key: "tool"})
-        elif not calls:
+        if not calls:
             found.append(turn)
         elif (
             ROLES.get(str(before.get(role_key))) == "assistant"
