@@ -72,8 +72,8 @@ torch.set_num_threads(1)
 states, weight = torch.ones(400, 256, dtype=torch.bfloat16), torch.ones(256, 256, dtype=torch.bfloat16)
 out = torch.empty(400, 256, dtype=torch.bfloat16)
 torch.mm(states, weight, out=out)
-before = resident()
 for n in range(40, 400):
+    if n == 320: before = resident()
     torch.mm(states[:n], weight, out=out[:n])
 print(resident() - before)
 """
@@ -81,7 +81,7 @@ print(resident() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_products_of_ever_other_shapes_fill_less_memory_with_the_settings() -> None:
+def test_products_of_ever_other_shapes_stop_filling_memory_with_the_settings() -> None:
     def grown(settings: dict[str, str]) -> int:
         usual = {name: value for name, value in os.environ.items() if name not in MEMORY_SETTINGS}
         command = [sys.executable, "-c", GROWTH]
@@ -89,7 +89,7 @@ def test_products_of_ever_other_shapes_fill_less_memory_with_the_settings() -> N
         return int(done.stdout)
 
     usual = grown({})
-    if usual < 100 * 2**20:
-        pytest.skip(f"{usual} bytes for 360 shapes: products in bfloat16 are not computed by such programs here")
-    # 128 of 360 shapes are kept.
-    assert grown(MEMORY_SETTINGS) < 0.6 * usual
+    if usual < 20 * 2**20:
+        pytest.skip(f"{usual} bytes for 80 shapes: products in bfloat16 are not computed by such programs here")
+    # 80 shapes after 280: 50 MiB more by default, 2 where 128 are kept.
+    assert grown(MEMORY_SETTINGS) < 0.5 * usual
