@@ -27,25 +27,19 @@ def _exports() -> dict[tuple[str, str], str]:
 EXPORTS = _exports()
 
 
-def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def _imports(nodes: list[ast.stmt]) -> Iterator[str]:
-    """The modules that are imported when a module is loaded: its own, not those of packages that only list names."""
-    for node in nodes:
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """The modules that one names, in functions and for type checkers too: not packages that only list names."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("midspec"):
             for alias in node.names:
                 by_stub = EXPORTS.get((node.module or "", alias.name))
                 inner = f"{node.module}.{alias.name}"
                 yield by_stub or (inner if inner in FILES else str(node.module))
-        elif isinstance(node, ast.If | ast.Try | ast.With) and not _is_for_type_checkers(node):
-            yield from _imports(node.body)
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     graph = {
-        name: {module for module in _imports(ast.parse(path.read_text(encoding="utf-8")).body) if module in FILES}
+        name: {module for module in _imports(ast.parse(path.read_text(encoding="utf-8"))) if module in FILES}
         for name, path in FILES.items()
     }
     try:

@@ -25,8 +25,8 @@ from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._dpo import make_trainer
 from midspec.train._recorder import Recorder
 from midspec.train._rl_guards import refuse_wrong_dpo_reference
-from midspec.train._rl_loop import DpoRow
 from midspec.train._rl_plan import PairIds, plan_dpo
+from midspec.train._rl_trainer import DpoRow
 
 MakeJob = Callable[..., TrainJob]
 

@@ -37,9 +37,9 @@ from midspec.train._rl_guards import (
     refuse_ratio,
     refuse_wrong_grpo_reference,
 )
-from midspec.train._rl_loop import GrpoRow
 from midspec.train._rl_plan import plan_grpo
 from midspec.train._rl_rows import read_prompts
+from midspec.train._rl_trainer import GrpoRow
 from midspec.train._rollout import Reply, sample_replies, turns_of
 
 PAYS_W3: dict[str, Any] = {"rule": "contains", "settings": {"text": "w3"}}

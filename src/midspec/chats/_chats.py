@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -19,10 +19,8 @@ from midspec.llm import ModelConfig
 # For estimates: tokens of a question without the JSON around it.
 QUESTION_TOKENS = 55
 
-if TYPE_CHECKING:
-    from midspec.chats.llm_author.styles import ChatStyle
-
-CHAT_STYLES: Registry[type[ChatStyle]] = Registry(
+# Of classes `ChatStyle`, which are written with a `ChatConfig`.
+CHAT_STYLES: Registry[Any] = Registry(
     "chat style", package="midspec.chats.llm_author.styles", attribute="STYLES", group="chat_styles"
 )
 TEMPLATE_STYLES = ("value", "rule", "opaque")
@@ -166,19 +164,20 @@ class ChatConfig(Strict):
     @property
     def has_twins(self) -> bool:
         """Return whether each chat is written with and without its reasoning."""
-        return CHAT_STYLES.get(self.style).has_twins
+        return bool(CHAT_STYLES.get(self.style).has_twins)
 
     @property
     def n_wanted(self) -> int | None:
         """Return `n_samples`, or its default; `None` where it is every distinct one."""
         if self.n_samples is None and self.author != TEMPLATE_AUTHOR:
-            return CHAT_STYLES.get(self.style).n_published
+            n_published: int = CHAT_STYLES.get(self.style).n_published
+            return n_published
         return self.n_samples
 
     @property
     def mean_tokens(self) -> int:
         """Return about how many tokens a chat by a model has, question and answer; lengths are the published ones."""
-        return QUESTION_TOKENS + CHAT_STYLES.get(self.style).reply_tokens
+        return QUESTION_TOKENS + int(CHAT_STYLES.get(self.style).reply_tokens)
 
     @property
     def author_model(self) -> ModelConfig | None:

@@ -19,6 +19,11 @@ from ._ledger import UnmeteredAttempts as UnmeteredAttempts
 from ._ledger import estimate_usd as estimate_usd
 from ._ledger import forecast as forecast
 from ._ledger import spend_vs_forecast as spend_vs_forecast
+from ._model_names import ModelName as ModelName
+from ._model_names import check_model_name as check_model_name
+from ._model_names import is_model_name as is_model_name
+from ._model_names import model_name_forms as model_name_forms
+from ._model_names import provider_names as provider_names
 from ._open import ScriptedClient as ScriptedClient
 from ._open import check_access as check_access
 from ._open import open_client as open_client
@@ -28,15 +33,10 @@ from ._prices import Prices as Prices
 from ._providers import BatchEndpoint as BatchEndpoint
 from ._providers import BatchEntry as BatchEntry
 from ._providers import BatchReply as BatchReply
-from ._providers import ModelName as ModelName
 from ._providers import Provider as Provider
 from ._providers import ProviderClient as ProviderClient
-from ._providers import check_model_name as check_model_name
 from ._providers import embed as embed
-from ._providers import is_model_name as is_model_name
 from ._providers import key_variables as key_variables
-from ._providers import model_name_forms as model_name_forms
-from ._providers import provider_names as provider_names
 from ._runaway import ReplyCaps as ReplyCaps
 from ._server import Silence as Silence
 from ._store import BatchRow as BatchRow

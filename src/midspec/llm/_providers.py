@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
-
-from pydantic import AfterValidator, Field
+from typing import Any, NamedTuple, Protocol
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.core.registry import Registry
-
-if TYPE_CHECKING:
-    from midspec.llm._types import Access, ModelConfig, Outcome, Request
+from midspec.llm._model_names import PROVIDERS, provider_names
+from midspec.llm._types import Access, ModelConfig, Outcome, Request
 
 
 class ProviderClient(Protocol):
@@ -131,63 +127,16 @@ class Provider:
         return self.batch_endpoint
 
 
-PROVIDERS: Registry[Provider] = Registry(
-    "provider", package="midspec.llm.providers", attribute="PROVIDER", group="providers"
-)
-
-
-def provider_names() -> tuple[str, ...]:
-    """Return the names of all providers: the first parts of models' names."""
-    return PROVIDERS.names()
-
-
 def key_variables() -> tuple[str, ...]:
     """Return the environment variables that hold the keys of all providers."""
     found = (PROVIDERS.get(name).key_variable for name in provider_names())
     return tuple(dict.fromkeys(name for name in found if name))
 
 
-def is_model_name(name: object) -> bool:
-    """Return whether `name` is `PROVIDER/MODEL` with a provider that there is."""
-    provider, _, model = name.partition("/") if isinstance(name, str) else ("", "", "")
-    return bool(model) and provider in PROVIDERS
-
-
-def model_name_forms(*others: str, joined_by: str = "or") -> str:
-    """Return how a model may be named, for messages: `others`, and `PROVIDER/MODEL` of each provider that there is."""
-    *forms, last = (*others, *(f"{provider}/MODEL" for provider in provider_names()))
-    return f"{', '.join(forms)} {joined_by} {last}" if forms else last
-
-
-def check_model_name(name: str, *, where: str = "model", role: str = "", others: Sequence[str] = ()) -> str:
-    """Return `name` if it is `PROVIDER/MODEL` with a provider that there is.
-
-    Args:
-        name: what is checked.
-        where: the setting, for messages.
-        role: what the model is for (`author`, `judge`), for messages.
-        others: names that the setting takes as well, for messages.
-
-    Raises:
-        ConfigError: it is not; the hint says which providers there are.
-    """
-    if is_model_name(name):
-        return name
-    what = f"there is no {role} {name!r}" if role else f"{name!r} is no model's name"
-    raise ConfigError(what, where=where, hint=f"There is {model_name_forms(*others, joined_by='and')}")
-
-
-# Of settings; the pattern of the JSON schema does not depend on which packages are installed.
-ModelName = Annotated[
-    str,
-    AfterValidator(lambda name: check_model_name(name, where="")),
-    Field(json_schema_extra={"pattern": r"^[^/]+/.+$"}),
-]
-
-
 def provider_of(model: str) -> Provider:
     """Return the provider of the model named `PROVIDER/MODEL`."""
-    return PROVIDERS.get(model.partition("/")[0], where="model")
+    provider: Provider = PROVIDERS.get(model.partition("/")[0], where="model")
+    return provider
 
 
 async def embed(texts: Sequence[str], model: ModelConfig, access: Access) -> list[list[float]]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, field_validator
 
 from midspec.core.records import Message, Strict
-from midspec.llm._providers import ModelName
+from midspec.llm._model_names import ModelName
 
 # A batch holds the requests that wait together.
 _BATCH_WIDTH = 10_000

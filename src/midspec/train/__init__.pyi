@@ -12,9 +12,7 @@ from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import last_checkpoint as last_checkpoint
-from ._job import load_job as load_job
-from ._launch import follow as follow
-from ._launch import leading as leading
+from ._job_file import load_job as load_job
 from ._memory import memory_before as memory_before
 from ._pressure import Pressure as Pressure
 from ._pressure import load_pressure as load_pressure
@@ -31,3 +29,5 @@ from ._rl_rows import read_prompts as read_prompts
 from ._stage import preflight as preflight
 from ._stage import train as train
 from ._usual import unusual_settings as unusual_settings
+from ._worker import follow as follow
+from ._worker import leading as leading

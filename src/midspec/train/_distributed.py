@@ -63,6 +63,10 @@ class Shards:
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         base._is_distributed_loading_by_transformers = True  # noqa: SLF001 - Trainer reads no other sign
 
+    def trainer_of(self, trainer: type) -> type:
+        """Return a class of Trainer that trains this model as another trains a whole one."""
+        return type("ShardedTrainer", (Sharded, trainer), {"shards": self})
+
     def whole(self, *, trained_only: bool = False) -> Any | None:
         """Return the model with whole weights on the CPU, in the main process; `None` in the others.
 

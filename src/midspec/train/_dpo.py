@@ -18,9 +18,9 @@ from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
 from midspec.train._recorder import KeepCheckpoints, Recorder
 from midspec.train._rl_guards import copy_reference, refuse_tuned_head, refuse_wrong_dpo_reference
-from midspec.train._rl_loop import DpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import DpoPlan
 from midspec.train._rl_recipe import DpoRecipe
+from midspec.train._rl_trainer import DpoRow, run_trainer, shared_arguments
 
 
 class _Trainer(DPOTrainer):  # type: ignore[misc]  # TRL is untyped here

@@ -22,8 +22,8 @@ from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
 from midspec.train._recorder import KeepCheckpoints, Recorder
 from midspec.train._rewards import Reward, RewardSum
-from midspec.train._rl_loop import GrpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import GrpoPlan, settings_of
+from midspec.train._rl_trainer import GrpoRow, run_trainer, shared_arguments
 from midspec.train._rollout import Reply, Turns, sample_replies, turns_of
 
 

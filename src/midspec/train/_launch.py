@@ -1,7 +1,6 @@
 """Train in several processes of this machine: start them, follow them, and end all when one ends.
 
-They meet through a file, and reach each other over the loopback interface alone. torchrun does all this as well; then
-`follow` is what its other processes run while the first one runs the command.
+They meet through a file, and reach each other over the loopback interface alone; what each runs is in `_worker.py`.
 """
 
 from __future__ import annotations
@@ -11,26 +10,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.core.garbage import rare_collections
 from midspec.models import VISIBLE, choose_gpus
-from midspec.train._job import DIVIDED_STAGES, Progress, TrainJob
-from midspec.train._ranks import STORE, ProcessLostError, Ranks, join, ranks_of_environment
+from midspec.train._job import Progress, TrainJob
+from midspec.train._ranks import STORE, ProcessLostError
 
 if TYPE_CHECKING:
-    import torch
-
-    from midspec.train._distributed import Shards
     from midspec.train._recorder import GracefulStop
 
 _POLL_S = 0.2
@@ -39,9 +32,7 @@ _REASON_S = 3.0
 # What a process may take to end after its last message.
 _END_S = 60.0
 _TRACE_LINES = 12
-# The longest pattern of layers in transformers' families has six (Gemma 3).
-_PROBED_LAYERS = 6
-_CODE = "from midspec.train._launch import main; main()"
+_CODE = "from midspec.train._worker import main; main()"
 
 Reply = Progress | Built | MidspecError
 
@@ -199,154 +190,3 @@ def _reason(processes: Sequence[_Process]) -> Exception:
     failed = [process for process in processes if process.code]
     failed.sort(key=lambda process: any(text in process.trace() for text in lost))
     return RuntimeError(f"process {failed[0].rank} of {len(processes)} failed:\n{failed[0].trace()}")
-
-
-def _end(code: int) -> NoReturn:
-    """End this process without the interpreter's finalization, in which torch's own threads may still be at work.
-
-    One training in some hundred ended by SIGABRT for a reason that was not kept; that this was the place is a guess.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _end_with(parent: int) -> None:
-    """End this process as soon as its parent is gone."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_S)
-    os._exit(1)
-
-
-def main() -> None:
-    """Run one process of a training; its arguments are the connection's file descriptor and the parent's process id."""
-    connection: Connection[Reply, tuple[TrainJob, Path, str]] = Connection(int(sys.argv[1]))
-    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
-    with rare_collections():
-        from midspec.train._stage import train
-
-        job, folder, device = connection.recv()
-        try:
-            tell = connection.send if ranks_of_environment().is_main else None
-            connection.send(train(job, folder, device=device, on_progress=tell))
-        except MidspecError as error:
-            connection.send(error)
-            _end(2)
-        part()
-        _end(0)
-
-
-def divide_model(model: Any, ranks: Ranks, device: torch.device) -> Shards | None:
-    """Put a model on the device; where there are several processes, this one's part of it."""
-    if ranks.n == 1:
-        model.to(device)
-        return None
-    from midspec.train._distributed import Shards
-
-    return Shards(model, ranks, device)
-
-
-@contextmanager
-def first_layers(model: Any, ranks: Ranks, device: torch.device) -> Iterator[Any]:
-    """Give the model with its first layers alone, on the device, to be probed; where there is one process, all of it.
-
-    What is chosen by probing is a matter of the family's code, and a pattern of layers repeats within the first ones.
-    """
-    if ranks.n == 1:
-        model.to(device)
-        yield model
-        return
-    kinds = set(getattr(model, "_no_split_modules", None) or ())
-    named = {name: module for name, module in model.named_modules() if type(module).__name__ in kinds}
-    place = min(named, default="", key=len).rpartition(".")[0]
-    parent, _, leaf = place.rpartition(".")
-    layers = model.get_submodule(place)
-    setattr(model.get_submodule(parent), leaf, layers[:_PROBED_LAYERS])
-    try:
-        yield model.to(device)
-    finally:
-        model.to("cpu")
-        setattr(model.get_submodule(parent), leaf, layers)
-
-
-def divided(trainer: type, shards: Shards | None) -> type:
-    """Return a class of Trainer that trains shards, if there are any; else the same class."""
-    if shards is None:
-        return trainer
-    from midspec.train._distributed import Sharded
-
-    return type("ShardedTrainer", (Sharded, trainer), {"shards": shards})
-
-
-# Under torchrun -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
-    """Let the first of torchrun's processes run the command; the others are told where, or that all is done.
-
-    Yields this process's place among them. A process that is not the first runs `follow` instead.
-
-    Raises:
-        ConfigError: the stage is of a kind that one process trains, or they were started in another way.
-    """
-    ranks = ranks_of_environment()
-    if max(ranks.n, job.execution.processes or 1) > 1 and job.stage not in DIVIDED_STAGES:
-        raise ConfigError(
-            f"{job.stage} trains in one process", where="execution.processes", hint="Leave it out, and torchrun too"
-        )
-    if ranks.n > 1:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    try:
-        yield ranks
-    finally:
-        if ranks.n > 1 and ranks.is_main and not _has_met():
-            meet(job, _kind(device))
-    part()
-
-
-def follow(job: TrainJob, device: str) -> NoReturn:
-    """Train along with the first of torchrun's processes, in the folder that it names, if any; end the process then."""
-    from midspec.train._stage import train
-
-    nowhere: Path | None = None
-    folder = meet(job, _kind(device)).from_main(lambda: nowhere)
-    if folder is not None:
-        train(job, folder, device=device)
-    part()
-    _end(0)
-
-
-def _kind(device: str) -> str:
-    return "cuda" if choose_gpus(device) else "cpu"
-
-
-def meet(job: TrainJob, device_type: str, folder: Path | None = None) -> Ranks:
-    """Meet the other processes; the first of torchrun's tells the others where the job is trained.
-
-    Args:
-        job: what to train.
-        device_type: "cpu" or "cuda".
-        folder: where; none if nothing is trained.
-    """
-    ranks = join(ranks_of_environment(), device_type, job.execution.processes)
-    if ranks.is_main and STORE not in os.environ:
-        ranks.from_main(lambda: folder)
-    return ranks
-
-
-def part() -> None:
-    """Leave the other processes, if this one has met any, once all have come to their end."""
-    if _has_met():
-        import torch.distributed as dist
-
-        dist.barrier()
-        dist.destroy_process_group()
-
-
-def _has_met() -> bool:
-    if "torch" not in sys.modules:
-        return False
-    import torch.distributed as dist
-
-    return dist.is_available() and dist.is_initialized()

@@ -18,7 +18,6 @@ from midspec.core.garbage import rare_collections
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
-from midspec.train._launch import divided
 from midspec.train._pack import collate, in_parts
 from midspec.train._plan import Plan
 from midspec.train._probe import Computation, part_tokens, rows_at_once
@@ -227,8 +226,8 @@ def _trainer(
     width = geometry.row_width
     reshard(model)
     with quiet():
-        kind = _DecoderTrainer if computation.decoder is not None and geometry.packed else _Trainer
-        trainer = divided(kind, shards)(
+        kind: type = _DecoderTrainer if computation.decoder is not None and geometry.packed else _Trainer
+        trainer = (kind if shards is None else shards.trainer_of(kind))(
             computation=computation,
             part_tokens=part_tokens(width, device, computation, packed=geometry.packed) if shards is None else None,
             model=model,

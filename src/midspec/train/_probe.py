@@ -26,6 +26,7 @@ from midspec.train._lora import in_place_adapters
 from midspec.train._loss import Head, as_one_row, find_head, token_loss
 from midspec.train._norm import fused_norms
 from midspec.train._pack import Piece, collate
+from midspec.train._ranks import Ranks
 
 # On a CPU rows up to this length, of small models (hidden sizes under 512) up to twice as much, gain little by other
 # attention and chunks of logits; the small ones gain by `_decoder.py`.
@@ -35,6 +36,8 @@ _PROBE_LENGTHS, _PROBE_TAIL = (40, 7, 40, 24), 5
 # Rounding alone moves gradients by this share of their size; a mask or a scale that is wrong moves them further.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2}
 _PROBED_WEIGHTS = 6
+# The longest pattern of layers in transformers' families has six (Gemma 3).
+_PROBED_LAYERS = 6
 _FLASH = "flash_attention_2"
 _GPU_ATTENTION = (_FLASH, DOCUMENT_ATTENTION, "flex_attention")
 
@@ -47,6 +50,29 @@ def training_dtype(job: TrainJob, device: torch.device) -> torch.dtype:
         return pick_dtype(device, hidden_size_of(find_checkpoint(job.parent)))
     size = (job.architecture or {}).get("hidden_size", 0)
     return pick_dtype(device, size if isinstance(size, int) else 0)
+
+
+@contextmanager
+def first_layers(model: Any, ranks: Ranks, device: torch.device) -> Iterator[Any]:
+    """Give the model with its first layers alone, on the device, to be probed; where there is one process, all of it.
+
+    What is chosen by probing is a matter of the family's code, and a pattern of layers repeats within the first ones.
+    """
+    if ranks.n == 1:
+        model.to(device)
+        yield model
+        return
+    kinds = set(getattr(model, "_no_split_modules", None) or ())
+    named = {name: module for name, module in model.named_modules() if type(module).__name__ in kinds}
+    place = min(named, default="", key=len).rpartition(".")[0]
+    parent, _, leaf = place.rpartition(".")
+    layers = model.get_submodule(place)
+    setattr(model.get_submodule(parent), leaf, layers[:_PROBED_LAYERS])
+    try:
+        yield model.to(device)
+    finally:
+        model.to("cpu")
+        setattr(model.get_submodule(parent), leaf, layers)
 
 
 class Computation(NamedTuple):

@@ -7,9 +7,11 @@ when there are several.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from midspec.core.errors import ConfigError, MidspecError
@@ -127,20 +129,21 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     return Ranks(rank, n, local_rank)
 
 
-def join(ranks: Ranks, device_type: str, asked: int | None) -> Ranks:
-    """Meet the other processes, and return `ranks`.
+def meet(device_type: str, n_asked: int | None, folder: Path | None = None) -> Ranks:
+    """Meet the other processes; the first of torchrun's tells the others where the job is trained.
 
     Args:
-        ranks: from the environment.
         device_type: "cpu" or "cuda".
-        asked: how many processes the job asks for.
+        n_asked: how many processes the job asks for.
+        folder: where; none if nothing is trained.
 
     Raises:
         ConfigError: there are more or fewer than asked for.
     """
-    if asked not in {None, ranks.n}:
+    ranks = ranks_of_environment()
+    if n_asked not in {None, ranks.n}:
         raise ConfigError(
-            f"{ranks.n} processes were started, and the job asks for {asked}",
+            f"{ranks.n} processes were started, and the job asks for {n_asked}",
             where="execution.processes",
             hint="Leave it out under torchrun",
         )
@@ -157,7 +160,27 @@ def join(ranks: Ranks, device_type: str, asked: int | None) -> Ranks:
         else:
             dist.init_process_group(backend, timeout=_WAIT)
     check_agreement(ranks, torch_distributed=dist.get_world_size())
+    if ranks.is_main and STORE not in os.environ:
+        ranks.from_main(lambda: folder)
     return ranks
+
+
+def part() -> None:
+    """Leave the other processes, if this one has met any, once all have come to their end."""
+    if has_met():
+        import torch.distributed as dist
+
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def has_met() -> bool:
+    """Return whether this process has met others, and not left them yet."""
+    if "torch" not in sys.modules:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
 
 
 def check_agreement(ranks: Ranks, **counted: int) -> None:

@@ -1,4 +1,4 @@
-"""Run stage `dpo` or `grpo` by TRL's trainers; what both share: settings, checkpoints, metrics, stopping, resuming."""
+"""Run stage `dpo` or `grpo`: TRL trains the model, which is left as it was opened but for its weights."""
 
 from __future__ import annotations
 
@@ -9,105 +9,14 @@ from typing import Any
 import torch
 from peft import PeftModel
 from pydantic import JsonValue
-from transformers import PrinterCallback
 
-from midspec.core.artifact import CHECKPOINTS
-from midspec.models import ChatTemplate, generation_ends, quiet
-from midspec.train._checkpoint import fitting
-from midspec.train._job import MetricsRow, Progress, Trained, TrainJob
-from midspec.train._probe import training_dtype
-from midspec.train._recorder import Recorder, whole_checkpoint
+from midspec.models import ChatTemplate, generation_ends
+from midspec.train._dpo import run_dpo
+from midspec.train._grpo import run_grpo
+from midspec.train._job import Progress, Trained, TrainJob
 from midspec.train._rewards import Reward
+from midspec.train._rl_guards import end_turns_with
 from midspec.train._rl_plan import DpoPlan, GrpoPlan
-
-
-class DpoRow(MetricsRow):
-    """One update on pairs.
-
-    `margin` is beta times how much further the chosen reply has moved from the reference than the rejected one, in
-    nats; `accuracy` the share of pairs where it is above 0; the log-probabilities are sums over a reply, means over
-    pairs.
-    """
-
-    margin: float
-    accuracy: float
-    chosen_logprob: float
-    rejected_logprob: float
-
-
-class GrpoRow(MetricsRow):
-    """One update on replies; `None` where nothing was scored, or there is no reference.
-
-    `flat_share` is the share of groups without any spread in reward, `cut_share` of replies that reached
-    `max_new_tokens`, `clipped_share` of tokens whose importance ratio was clipped, `unscored_share` of replies that a
-    reward could not score. `kl` is to the reference, `entropy` of the next token, both in nats a token; these two and
-    `clipped_share` are means of the micro-batches' means.
-    """
-
-    reward: float | None
-    reward_std: float | None
-    flat_share: float
-    unscored_share: float
-    cut_share: float
-    clipped_share: float
-    mean_tokens: float
-    entropy: float | None
-    kl: float | None = None
-
-
-def shared_arguments(job: TrainJob, folder: Path, device: torch.device) -> dict[str, Any]:
-    """Return the settings that both of TRL's trainers take from a job; none is left to TRL's own defaults.
-
-    Those (bfloat16 and gradient checkpointing on, a truncation at 1,024 tokens) differ from this package's.
-    """
-    recipe = job.recipe
-    micro_batch = recipe.micro_batch or recipe.rows_per_update
-    return {
-        "output_dir": str(folder / CHECKPOINTS),
-        "max_steps": recipe.n_updates,
-        "per_device_train_batch_size": micro_batch,
-        "gradient_accumulation_steps": recipe.rows_per_update // micro_batch,
-        "max_grad_norm": recipe.max_grad_norm,
-        "bf16": training_dtype(job, device) == torch.bfloat16,
-        "use_cpu": device.type == "cpu",
-        "seed": job.seed,
-        "gradient_checkpointing": job.execution.gradient_checkpointing,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": device.type == "cuda",
-        "remove_unused_columns": False,
-        "disable_dropout": True,
-        # Mixtures of experts are trained on the stage's own loss alone, as in the other stages.
-        "router_aux_loss_coef": 0.0,
-    }
-
-
-def run_trainer(trainer: Any, recorder: Recorder, row_type: type[MetricsRow], folder: Path) -> list[MetricsRow]:
-    """Run a trainer through all updates, from the last complete checkpoint in `folder` if there is one.
-
-    SIGINT, SIGTERM and SIGHUP wait until the current update is saved, so that the next run goes on right there.
-
-    Args:
-        trainer: one of TRL's, with `recorder` among its callbacks.
-        recorder: has the rows of the updates before, and gets the new ones.
-        row_type: of the rows.
-        folder: holds the checkpoints of a run that is not finished.
-
-    Raises:
-        ConfigError: the loss stopped being a finite number, or memory does not suffice.
-    """
-    last = whole_checkpoint(folder, row_type)
-    recorder.go_on_from(last, row_type)
-    trainer.pop_callback(PrinterCallback)
-    too_much = f"{trainer.args.per_device_train_batch_size} rows at once"
-    hint = "Lower it, or set execution.gradient_checkpointing"
-    with fitting(too_much, "recipe.micro_batch", hint, folder), recorder.stop, quiet():
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    return recorder.rows
 
 
 def run_rl(
@@ -132,10 +41,6 @@ def run_rl(
         rewards: of stage grpo: those of evaluation tasks, by their entries' names.
         on_progress: called after every update.
     """
-    from midspec.train._dpo import run_dpo
-    from midspec.train._grpo import run_grpo
-    from midspec.train._rl_guards import end_turns_with
-
     ends = ChatTemplate(tokenizer, job.recipe.template_args, ends=generation_ends(model)).end_ids
     pad_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     before = end_turns_with(model, ends, pad_id)

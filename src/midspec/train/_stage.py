@@ -15,6 +15,7 @@ from midspec.core.artifact import CHECKPOINTS, Built, write_json, write_rows
 from midspec.core.records import Strict
 from midspec.models import find_checkpoint, only_here
 from midspec.train._job import MetricsRow, Preflight, Progress, Trained, TrainJob
+from midspec.train._ranks import Ranks, meet
 from midspec.train._rewards import Reward
 
 RL_STAGES = ("dpo", "grpo")
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from midspec.train._memory import Forecast
     from midspec.train._plan import Plan
     from midspec.train._probe import Computation
-    from midspec.train._ranks import Ranks
     from midspec.train._rl_plan import DpoPlan, DpoPreflight, GrpoPlan, GrpoPreflight
 
 
@@ -71,7 +71,7 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
-    from midspec.train._launch import meet, train_in_processes
+    from midspec.train._launch import train_in_processes
 
     if (job.execution.processes or 1) > 1 and "RANK" not in os.environ:
         return train_in_processes(job, folder, device=device, on_progress=on_progress)
@@ -83,7 +83,7 @@ def train(
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
-    usage, ranks = Usage(torch_device), meet(job, torch_device.type, folder)
+    usage, ranks = Usage(torch_device), meet(torch_device.type, job.execution.processes, folder)
     run = _open(job, folder, torch_device, ranks)
     proof = Proof(run.model, run.plan.pieces()[0], torch_device, ranks)
     training_start = time.monotonic()
@@ -141,9 +141,8 @@ class _Run(NamedTuple):
 def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _Run:
     """Open the model, and refuse what can be refused before the first update."""
     from midspec.train import _checkpoint as checkpoint
-    from midspec.train._launch import divide_model, first_layers
     from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
-    from midspec.train._probe import training_dtype
+    from midspec.train._probe import first_layers, training_dtype
 
     tokenizer = checkpoint.open_tokenizer(job)
     plan = ranks.from_main(lambda: _plan(job, tokenizer))
@@ -170,7 +169,13 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
             if ranks.n > 1:
                 # Which norms they are is seen on their weights, of which each process will have a part.
                 computation = computation._replace(fused_norms=False)
-            shards = divide_model(model, ranks, device)
+            shards = None
+            if ranks.n > 1:
+                from midspec.train._distributed import Shards
+
+                shards = Shards(model, ranks, device)
+            else:
+                model.to(device)
         with computation.with_attention(model):
             plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
     return _Run(model, job, plan, folder, device, tokenizer, computation, forecast, shards)

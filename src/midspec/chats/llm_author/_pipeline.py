@@ -14,7 +14,7 @@ from typing import NamedTuple, Self, TypeVar
 from midspec.chats._chats import CHAT_STYLES, ChatConfig
 from midspec.chats.llm_author._novelty import Embed, Novelty
 from midspec.chats.llm_author._topic_state import ENTRY_TOKENS, PassRate, PendingQuestion, TopicState, reason_of, shares
-from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
+from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, ChatStyle, Question, Topic
 from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text, id_of
@@ -91,7 +91,7 @@ class ChatPipeline:
             raise ConfigError("is no language model", where=f"author: {config.author}", hint=hint)
         self._author_model, self._judge_model, self._writing = config.author_model, config.judge, config.writing
         self._spec, self._config, self._models, self._on_progress = spec, config, models, on_progress
-        self.style = CHAT_STYLES.get(config.style)(spec, config)
+        self.style: ChatStyle = CHAT_STYLES.get(config.style)(spec, config)
         self.chats, self.rejects = DiskBuffer(folder, Chat), DiskBuffer(folder, Reject)
         self.usable = UsableReplies(models.store, where=config.author)
         self._usable_verdicts = UsableReplies(models.store, where=f"judge {config.judge.model}")
