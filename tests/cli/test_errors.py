@@ -105,6 +105,13 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--autor" in complaint(["corpus", "spec.md", "--autor", "x"], capsys)
 
 
+def test_a_choice_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(["export", "rows", "--format", "trll", "--out", "x"], capsys)
+    assert (
+        line == "Invalid value for '--format': 'trll' is not one of 'hf', 'trl', 'axolotl'. See midspec COMMAND --help"
+    )
+
+
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(["corpse"], capsys)
     assert line == "No such command 'corpse'. Did you mean 'corpus', 'compare'? See midspec COMMAND --help"

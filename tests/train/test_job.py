@@ -84,6 +84,9 @@ def test_what_is_missing_or_no_yaml_is_said(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not YAML"):
         load_job(tmp_path / "job.yaml")
+    (tmp_path / "spec.md").write_text("# Ada\n\n- Ada never lies.\n")
+    with pytest.raises(ConfigError, match="reads as a spec, and is no training job. Look at it"):
+        load_job(tmp_path / "spec.md")
 
 
 def test_the_rate_rises_then_falls_to_its_final_share(make_job: Callable[..., TrainJob]) -> None:

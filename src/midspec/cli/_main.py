@@ -233,7 +233,7 @@ def _run(args: Sequence[str] | None) -> int:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except typer.TyperException as error:
-        message = error.format_message().rstrip(".")
+        message = error.format_message().replace(": Value error, ", ": ").rstrip(".")  # pydantic's, in typer's
         return _complain(f"{message}{'' if message.endswith('?') else '.'} See midspec COMMAND --help")
     except MidspecError as error:
         return _complain(str(error))

@@ -18,6 +18,9 @@ from pydantic import AfterValidator, BaseModel
 
 from midspec.core.errors import ConfigError, MissingError
 
+PROSE_SUFFIXES = frozenset((".md", ".markdown", ".txt", ".rst", ".adoc"))
+"""Endings of files that hold a spec rather than settings."""
+
 _MAX_VALUES = 200_000
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _SHOWN_CHARS = 60

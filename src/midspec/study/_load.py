@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, JsonValue, TypeAdapter, Validation
 from midspec.core.artifact import RECORD, read_record
 from midspec.core.errors import ConfigError, MissingError, did_you_mean, fault_words, note_renamed
 from midspec.core.records import Contrast
-from midspec.core.yaml_files import compose_yaml, parse_yaml, truths_for_numbers
+from midspec.core.yaml_files import PROSE_SUFFIXES, compose_yaml, parse_yaml, truths_for_numbers
 from midspec.evals import task_named, task_names
 from midspec.generation import TEMPLATE_AUTHOR
 from midspec.lab import data_path
@@ -23,7 +23,6 @@ from midspec.study._config import StudyConfig
 from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
 
 _LAB = "lab:"
-_SPEC_SUFFIXES = frozenset((".md", ".markdown", ".txt", ".rst", ".adoc"))
 EXTENDS = "extends"
 """The key that names another study file, of which a file says only what is otherwise."""
 
@@ -46,7 +45,7 @@ def load_study(path: Path) -> Study:
         MissingError: there is no such file.
         ConfigError: it is not YAML, or not a study; names the line, the path in the file, and a hint.
     """
-    if path.suffix.lower() in _SPEC_SUFFIXES or str(path).startswith("shipped:"):
+    if path.suffix.lower() in PROSE_SUFFIXES or str(path).startswith("shipped:"):
         hint = (
             f"Look at it with midspec spec check {path}; a study (YAML) names it under `specs`, as examples/qwen3.yaml"
         )

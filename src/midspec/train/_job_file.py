@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from midspec.core.errors import ConfigError, MissingError, did_you_mean, first_fault
 from midspec.core.records import Strict
-from midspec.core.yaml_files import read_yaml
+from midspec.core.yaml_files import PROSE_SUFFIXES, read_yaml
 from midspec.train._job import LoraRecipe, Recipe, TrainExecution, TrainJob
 from midspec.train._pressure import load_pressure
 from midspec.train._rl_recipe import DpoRecipe, GrpoRecipe, RewardEntry
@@ -26,6 +26,9 @@ def load_job(path: Path) -> TrainJob:
     """
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
+    if path.suffix.lower() in PROSE_SUFFIXES:
+        hint = f"Look at it with midspec spec check {path}; a training job (YAML) is such as examples/midtrain.yaml"
+        raise ConfigError("reads as a spec, and is no training job", where=str(path), hint=hint)
     data = read_yaml(path)
     if not isinstance(data, dict) or "arms" in data:
         raise ConfigError("not a training job", where=str(path), hint="Write stage, parent, data; a study is for run")
