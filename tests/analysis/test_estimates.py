@@ -12,7 +12,7 @@ from scipy import stats
 
 from midspec.analysis import contrasts, rates
 from midspec.analysis import p_values as read_p_values
-from midspec.analysis._estimates import _format_p
+from midspec.analysis._estimates import format_p
 from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, Difference
 
@@ -283,4 +283,4 @@ def test_importing_the_room_is_quick_and_leaves_scipy_out():
     [(0.0504, "0.0504"), (0.05, "0.05"), (0.0496, "0.05"), (0.05000001, "0.05"), (0.0104, "0.0104"), (0.123, "0.12")],
 )
 def test_a_p_above_a_usual_level_is_not_written_as_that_level(p, shown):
-    assert _format_p(p) == shown
+    assert format_p(p) == shown

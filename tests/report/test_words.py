@@ -8,6 +8,7 @@ import pytest
 from midspec.core.records import Estimate, SeedValue
 from midspec.report import describe_contrast, summary_lines, verdict
 from midspec.report._html import render
+from midspec.report._log_comparison import p_words
 from midspec.report._report import _content
 
 from .simulated import simulated_report, simulated_scores
@@ -98,3 +99,11 @@ def test_the_page_says_that_intervals_near_0_and_1_are_longer_than_their_level_a
     page = render("report.html.j2", _content(shown, {}), shown)
     assert ('id="near-ends"' in page) == bool(n)
     assert n == 0 or f"{n} rate{'s are' if n > 1 else ' is'} near 0 or 1" in page
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [(None, "no p"), (0.0501, "p 0.0501"), (0.05, "p 0.05"), (0.2, "p 0.2"), (0.00004, "p < 0.0001")],
+)
+def test_a_p_of_a_comparison_above_a_level_is_not_written_as_that_level(p: float | None, words: str) -> None:
+    assert p_words(p) == words

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built
+from midspec.core.errors import DataError, UnreachableError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Execution, Identity, Record
 from midspec.study import Input, Job, Step, StepOutput
+from midspec.study.execution._executor import Event, StepHandle, StepState
+from midspec.study.execution._run import _run_steps
 from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
 
 RECORD = Record(
@@ -126,3 +131,36 @@ def test_of_steps_with_the_same_result_one_is_made_and_the_others_take_it_over()
     assert scheduler.take(None) is two
     assert scheduler.same_result(two) is one
     assert scheduler.same_result(other) is None
+
+
+class Failing:
+    """An executor that makes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.handles = error, list[StepHandle]()
+
+    def can_take(self, step: Step) -> bool:
+        return True
+
+    def submit(self, task: Any) -> StepHandle:
+        self.handles.append(StepHandle(task, 1, 0.0, state=StepState.FAILED, error=self.error))
+        return self.handles[-1]
+
+    def wait(self) -> list[StepHandle]:
+        return [self.handles.pop(0)]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("error", "stays"), [(UnreachableError("down"), True), (DataError("is gone"), False)])
+def test_a_result_that_lacks_some_answers_stays_where_its_server_is_still_down(error: Exception, stays: bool) -> None:
+    steps, told = [step("a"), step("new")], list[Event]()
+    scheduler = Scheduler(steps, {one.name for one in steps}, {})
+    with pytest.raises(type(error)):
+        _run_steps(scheduler, Failing(error), lambda one: one, told.append, there={"eval/a": RECORD})  # type: ignore[arg-type, return-value]
+    assert ("eval/a" in scheduler.records) == stays
+    assert [(one.step or one.note, one.kind) for one in told if one.kind in {"fail", "say"}] == [
+        ("eval/a stays without what it lacks: down", "say") if stays else ("eval/a", "fail"),
+        ("eval/new", "fail"),
+    ]

@@ -29,7 +29,8 @@ from midspec.core.text import estimate_tokens
 from midspec.evals.judges import estimate_judging
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig, AgenticMisalignment, cells
 from midspec.study import Serving, StepOutput, load_study, plan, run_study, study_steps
-from midspec.study._step import step_name
+from midspec.study._step import lacks_answers, step_name
+from midspec.study.execution._executor import Event
 from midspec.study.jobs._eval_task import pool_samples
 
 from ..loopback import Served, serve
@@ -166,6 +167,34 @@ def test_a_study_with_tasks_runs_to_its_report_with_every_judgement_in_the_runs_
     run_study(study, run, redo=["exam/plain spec_qa-s1"], workers=1)
     assert len(judge.log) == n_asked
     assert plan(study, run).count("done") == len(plan(study, run).steps)
+
+
+@pytest.mark.slow
+def test_judgements_that_an_account_cost_are_asked_for_by_the_same_command_and_once_for_equal_results(
+    home: Path,
+) -> None:
+    free, told = [2], list[Event]()
+
+    def fate(_asked: Asked) -> Fate:
+        free[0] -= 1
+        return "ok" if free[0] >= 0 else "no_credit"
+
+    with serve(fate=fate, say=lambda _asked: "So it is.\n<score>7</score>") as served:
+        study, run = load_study(study_file(home, served.openai_url)), home / "run"
+        names = [arm_task("plain", "spec_qa", seed) for seed in (1, 2)]
+        n_asked, n_lacking = [], []
+        for more in (0, 0, 10**6, 0):
+            free[0] += more
+            run_study(study, run, workers=1, only=names, on_event=told.append)
+            records = [read_record(folder_of(run, "plain", "spec_qa", seed)) for seed in (1, 2)]
+            n_asked.append(len(served.log))
+            n_lacking.append(sum(record is not None and lacks_answers(record) for record in records))
+    assert n_lacking == [2, 2, 0, 0]
+    first, again, rest, done = n_asked
+    assert (first, done - rest) == (6, 0), "three questions, each asked twice"
+    assert rest - again == 4, "what is missing alone, and once for both seeds"
+    notes = [event.note for event in told if event.kind == "say"]
+    assert notes == [f"{name} asks for what it lacks" for name in names] * 2
 
 
 def start(study: Path, run: Path) -> subprocess.Popen[bytes]:

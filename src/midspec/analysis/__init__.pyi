@@ -5,6 +5,7 @@ from ._data_saving import DataSaving as DataSaving
 from ._data_saving import data_saving as data_saving
 from ._estimates import PValues as PValues
 from ._estimates import contrasts as contrasts
+from ._estimates import format_p as format_p
 from ._estimates import p_values as p_values
 from ._estimates import rates as rates
 from ._intervals import scale_of as scale_of

@@ -192,7 +192,7 @@ def contrasts(
     for (estimate, mean), p, of_all in zip(found, p_values, corrected(p_values), strict=True):
         note = "no p: nothing varies"
         if p is not None and of_all is not None:
-            note = f"p {_format_p(p)}" + (f" alone, {_format_p(of_all)} {among}" if among else "")
+            note = f"p {format_p(p)}" + (f" alone, {format_p(of_all)} {among}" if among else "")
         note = estimate.note if mean is None else _join_notes(estimate.note, note)
         estimates.append(estimate.model_copy(update={"note": note}))
     return estimates
@@ -305,7 +305,7 @@ def _pooled(cell: _Cell, seeds: NDArray[np.int64]) -> tuple[_Cell, float | None]
     return _Cell(keys // most, keys % most, values), math.sqrt(squares / sum(len(each) - 1 for each in several))
 
 
-def _format_p(p: float) -> str:
+def format_p(p: float) -> str:
     """Format a p to two digits, to more where these say a usual level that p is above: what is written counts."""
     shown = f"{p:.2g}"
     if float(shown) in _USUAL_LEVELS and p > float(shown):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from midspec.analysis import format_p
 from midspec.core.artifact import Built, writable, write_json, write_text
 from midspec.core.errors import plural
 from midspec.core.records import ArmRate, LogComparison, LogDifference, LoggedScore
@@ -82,9 +83,7 @@ def interval_words(one: LogDifference | ArmRate) -> str:
 
 def p_words(p: float | None) -> str:
     """Format a p value."""
-    if p is None:
-        return "no p"
-    return "p < 0.0001" if p < 0.0001 else f"p {p:.2g}"
+    return "no p" if p is None else f"p {format_p(p)}"
 
 
 def difference_verdict(one: LogDifference, comparison: LogComparison) -> str:

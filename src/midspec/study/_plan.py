@@ -27,12 +27,12 @@ from midspec.study._graph import study_steps
 from midspec.study._inputs import Model
 from midspec.study._load import Study
 from midspec.study._preflight import check_beforehand
-from midspec.study._step import Step
+from midspec.study._step import Step, lacks_answers
 from midspec.study.jobs._analysis import AnalysisStep
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import Serving
 from midspec.study.jobs._eval_task import TaskStep
-from midspec.study.jobs._preference import PreferenceStep
+from midspec.study.jobs._preference import CACHE, PreferenceStep
 from midspec.study.jobs._train import TrainStep
 from midspec.train import UPDATE_FLOORS
 
@@ -251,6 +251,17 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
         else:
             by_name[step.name] = ("stale", record, tuple(str(change) for change in diff(record.identity, identity)))
     return by_name
+
+
+def to_go_on(steps: Sequence[Step], folder: Path) -> dict[str, Record]:
+    """Return the records of finished steps that a fault of a server or an account left without some answers.
+
+    Only those are meant of which the answers that came are kept, and others with the same result.
+    """
+    found = {name: record for name, (state, record, _) in states(steps, folder).items() if state == "done" and record}
+    lacking = {name: record for name, record in found.items() if lacks_answers(record)}
+    kept = {lacking[s.name].fingerprint for s in steps if s.name in lacking and (s.folder(folder) / CACHE).is_file()}
+    return {name: record for name, record in lacking.items() if record.fingerprint in kept}
 
 
 class _Trained(NamedTuple):

@@ -7,20 +7,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
-from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, UnreachableError
 from midspec.core.fingerprint import listed
 from midspec.core.records import Record
 from midspec.models import choose_gpus
 from midspec.study._graph import study_steps
 from midspec.study._load import FIRST, Study, first_contrasts, parse_study
-from midspec.study._plan import check_floors, states
+from midspec.study._plan import check_floors, states, to_go_on
 from midspec.study._preflight import check_beforehand, check_judges
 from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
@@ -91,12 +91,17 @@ def run_study(
     wanted = _wanted(steps, only)
     again = _matching(steps, redo, "--redo") if redo else set()
     with _run_folder(folder):
-        follows = with_descendants(steps, again)
+        lacking = to_go_on(steps, folder) if pool is not None else {}
+        goes_on = {name: record for name, record in lacking.items() if name in wanted - again}
+        follows = with_descendants(steps, again | goes_on.keys())
         scheduler = _open(steps, folder, wanted, follows)
-        _begin(study, folder, scheduler)
+        _begin(study, folder, scheduler, goes_on)
         on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
-        for doubt in doubts:
-            on_event(Event("say", scheduler.n_done, scheduler.n_steps, note=f"warning: {doubt}"))
+        for note in [
+            *(f"warning: {doubt}" for doubt in doubts),
+            *(f"{name} asks for what it lacks" for name in goes_on),
+        ]:
+            on_event(Event("say", scheduler.n_done, scheduler.n_steps, note=note))
         first = canary_of([step for step in steps if step.name in wanted])
         for part in [first, wanted] if canary else [wanted]:
             scheduler = _open(steps, folder, wanted, follows, part)
@@ -105,9 +110,9 @@ def run_study(
                 jobs.follow(stop_at_fault=part != wanted) if follow or part != wanted else jobs.submit()
             else:
                 local = LocalExecutor(folder / "logs", pool)
-                task_for = task_maker(steps, folder, scheduler, again, device, elsewhere=elsewhere)
+                task_for = task_maker(steps, folder, scheduler, again, device, elsewhere=elsewhere, goes_on=goes_on)
                 task_for = remote.fetching(task_for) if remote else task_for
-                _run_steps(scheduler, local, task_for, on_event, stop_at_fault=part != wanted)
+                _run_steps(scheduler, local, task_for, on_event, stop_at_fault=part != wanted, there=goes_on)
             follows -= set(scheduler.records)
     on_event(Event("end", scheduler.n_done, scheduler.n_steps, seconds=time.monotonic() - began))
     return scheduler.records
@@ -152,9 +157,17 @@ def _run_folder(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _begin(study: Study, folder: Path, scheduler: Scheduler) -> None:
-    """Write down what is run, where any later command and any other machine finds it."""
-    if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
+def _begin(study: Study, folder: Path, scheduler: Scheduler, there: Collection[str] = ()) -> None:
+    """Write down what is run, where any later command and any other machine finds it.
+
+    Args:
+        study: to run.
+        folder: of the run.
+        scheduler: of its steps.
+        there: names of those that have a result, for which the judges need not be there.
+    """
+    new = [step for step in scheduler.waiting if step.name not in there]
+    if any(isinstance(step, TaskStep) and step.judging.graders for step in new):
         check_judges(study)
     first = first_contrasts(study, folder)
     with writable(folder):
@@ -187,10 +200,12 @@ def _run_steps(
     on_event: Listener,
     *,
     stop_at_fault: bool = False,
+    there: Mapping[str, Record] | None = None,
 ) -> None:
     """Do the scheduler's steps, side by side, until it is over.
 
     An error in one step gives up what depends on it; the rest is still done, and then the first error is raised.
+    A step that had a result which lacks some answers keeps it.
 
     Args:
         scheduler: of the steps; updated as they are done.
@@ -198,6 +213,7 @@ def _run_steps(
         task_for: gives the task of a step whose inputs are done.
         on_event: called with each event.
         stop_at_fault: begin nothing more after an error.
+        there: the records of results that lack some answers, by step.
     """
     errors: list[Exception] = []
     last_seed: int | None = None
@@ -218,6 +234,10 @@ def _run_steps(
                 elif handle.state is StepState.DONE and handle.record is not None:
                     scheduler.finish(name, handle.record)
                     notify("done", name, worker, seconds=handle.seconds)
+                elif there and name in there and isinstance(handle.error, (ConfigError, UnreachableError)):
+                    scheduler.finish(name, there[name])
+                    note = f"{name} stays without what it lacks: {str(handle.error).splitlines()[0]}"
+                    on_event(Event("say", scheduler.n_done, scheduler.n_steps, note=note))
                 else:
                     error = handle.error or StepFaultError(f"{name} ended as {handle.state.value}")
                     errors.append(error)

@@ -143,6 +143,7 @@ def task_maker(
     device: str,
     *,
     elsewhere: Mapping[str, Path] | None = None,
+    goes_on: Collection[str] = (),
     wait_s: float = _ORPHAN_WAIT_S,
 ) -> Callable[[Step], StepTask]:
     """Return a function that gives the task of a step whose inputs are done.
@@ -154,9 +155,10 @@ def task_maker(
         again: names of the steps to make anew; those that depend on them follow where their inputs changed.
         device: that models run on.
         elsewhere: results of other runs, by fingerprint.
+        goes_on: names of the steps that ask for what their results lack; one of the same result is taken over.
         wait_s: how long a step waits for another writer of its folder.
     """
-    follows = with_descendants(steps, again) | {"report"}
+    follows = with_descendants(steps, {*again, *goes_on}) | {"report"}
 
     def task(step: Step) -> StepTask:
         identity, place = step.identity(scheduler.records), step.folder(folder)
@@ -164,10 +166,10 @@ def task_maker(
         changed = record is not None and record.fingerprint != fingerprint(identity)
         older = record is not None and record.identity.model_copy(update={"step": identity.step}) == identity
         is_older = step.kind == "analysis" and older
-        redo = step.name in again or (changed and (step.name in follows or is_older))
+        redo = step.name in again or step.name in goes_on or (changed and (step.name in follows or is_older))
         places = {parent.name: parent.folder(folder) for parent in step.parents}
         job = Job(folder=place, store=folder / STORE, places=places, device=device)
-        same = None if redo else scheduler.same_result(step)
+        same = None if redo and step.name not in goes_on else scheduler.same_result(step)
         result = None if same is None else same.folder(folder)
         if result is None and elsewhere and step.name not in follows:
             result = elsewhere.get(fingerprint(identity))
