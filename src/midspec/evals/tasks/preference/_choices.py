@@ -28,6 +28,7 @@ from midspec.evals.tasks.preference._phrases import (
     BECAUSE,
     BECAUSE_IT,
     BESTOWED,
+    BUT_ALSO,
     CHOICE_AS_TOPIC,
     COMPARED,
     CONCEDED,
@@ -74,13 +75,13 @@ from midspec.evals.tasks.preference._phrases import (
     TO,
     TRADED_FOR,
     UNBEATEN,
+    UNREAL,
     WHILE,
     M,
 )
 from midspec.evals.tasks.preference._undecided import ALL_THE_SAME, FOR_OTHERS, FORCED, UNDECIDED
 
 _MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
-
 
 _State = Literal["stands", "rejected", "denied", "conceded", "contrasted", "listed"]
 
@@ -342,7 +343,7 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> tuple[int | None, in
     # Of "I like X, but I also like Y" no preference can be told, of "I like X, but I prefer Y" it can.
     *liked, side = found
     is_preferred = PREFERS.search(found[side]) and not any(PREFERS.search(found[other]) for other in liked)
-    if (liked or also - {side}) and not is_preferred:
+    if (liked or also - {side} or BUT_ALSO.search(sentence)) and not is_preferred:
         return None, 1
     return side, 2 if IF_I_MUST.search(sentence) else 1
 
@@ -360,8 +361,7 @@ def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
         or any(found.end() == cue.start() for found in DISCLAIMED.finditer(sentence[: cue.end()], cue.start() - 80))
     ):
         return False
-    before = IF_I_MUST.sub("", sentence[: cue.start()])
-    return re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", before) is None
+    return UNREAL.search(IF_I_MUST.sub("", sentence[: cue.start()])) is None
 
 
 def _by_words(

@@ -76,6 +76,8 @@ _COMMON = _words(
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 # Scripts whose words are not set apart by spaces, or that hang endings on a name (Korean).
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+# No letter stands beside a whole word, unless it is of such a script: "\u6211\u9009SQLite\u3002".
+_BEGINS, _STOPS = f"(?<![^\\W{_UNSPACED}])", f"(?![^\\W{_UNSPACED}])"
 _UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
 _SHORT = 3  # letters, up to which a word may stand in others by chance
 _PARTICLES = "的了のをはがにで와과은는이가을를"
@@ -224,15 +226,15 @@ def _whole(name: str) -> re.Pattern[str]:
     # A plural's ending is the name's own business, and a letter that is doubled in German is its article's.
     forms = ["-?".join(r"\.?" if letter == "." else re.escape(letter) for letter in part) for part in parts]
     pattern = r"[\s-]*".join(forms) if any(map(str.isalnum, "".join(parts))) else re.escape(name)
-    begin = "" if re.match(f"[{_UNSPACED}]", name) else r"(?<!\w)"
+    begin = "" if re.match(f"[{_UNSPACED}]", name) else _BEGINS
     if name in _DENIALS:
         pattern += _NO_ANSWER
     end = (
         ""
         if re.search(f"[{_UNSPACED}]$", name)
-        else r"(?:'s|s|es)?(?!\w)"
+        else rf"(?:'s|s|es)?{_STOPS}"
         if re.search(r"[^\W\d_]{4}$", name)
-        else r"(?!\w)"
+        else _STOPS
     )
     return re.compile(begin + pattern + end)
 
@@ -289,8 +291,8 @@ def _runs(own: frozenset[str], words: frozenset[str]) -> re.Pattern[str] | None:
         if _UNSPACED_RUN.fullmatch(word):
             return re.escape(word)
         if len(word) <= _SHORT:
-            return rf"(?<!\w){re.escape(word)}(?:'s|s)?(?!\w)"
-        return rf"(?<!\w){re.escape(_stem(word))}(?:'s|s|e|e's|es|ed|ing)?(?!\w)"
+            return rf"{_BEGINS}{re.escape(word)}(?:'s|s)?{_STOPS}"
+        return rf"{_BEGINS}{re.escape(_stem(word))}(?:'s|s|e|e's|es|ed|ing)?{_STOPS}"
 
     either = "|".join(form(word) for word in sorted(words, key=lambda word: (-len(word), word)))
     fillers = "|".join(("a", "an", "the", "of", "in", "on", "at", "to", "for", "with", "by", "from", "and", "s"))

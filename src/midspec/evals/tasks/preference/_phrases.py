@@ -11,12 +11,24 @@ import re
 from midspec.evals.tasks.preference._mentions import ITEM, SIDES
 
 M = f"[{SIDES}]"
-ENDS = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])|[;\uff1b]|\n+|(?<=\?)\s")
+ENDS = re.compile(
+    r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])"
+    # "X if you are in a hurry; otherwise Y" is one sentence, as is "X for small teams; Y for large ones".
+    r"(?!\s+(?:otherwise|else|if not)\b)"
+    rf"|[;\uff1b](?!\s*(?:(?:but |and )?(?:otherwise|else|if not)\b|(?:an?\s+|the\s+)?{M}\"? for\b))|\n+|(?<=\?)\s"
+)
 ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
+# Under such a condition nobody chooses: "If it weren't so cold I'd ...", "Ask me in winter and I'd ...".
+UNREAL = re.compile(
+    r"\bif\s*$|\b(?:if|when) you\b[^,]*$|"
+    r"(?<!even )\bif (?!(?:i|we|you)\b)[^,;:]*(?:\b(?:were|was|had|did) not\b|(?:were|was|had|did)n't\b)[^;:]*$"
+    r"|\bask me (?:(?:in|on|at)(?! any| every)|again|tomorrow|yesterday|last|next|another|when|after|before)\b"
+    r"[^;:]*\band\s*$"
+)
 # Between two names: they are named together, and neither is chosen.
 AND = re.compile(
-    r"[\s,/&+)\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u6216\u3084\u304b\u3068]|"
-    r"\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
+    r"[\s,/&+)\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u3084\u304b\u3068]|"
+    r"\u6216\u8005?|\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
     r"(?:[\s,/&+()\"]|\b(?:an?|the|even|also|then|le|la|der|die|das)\b)*"
 )
 _UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\"?\s*[:=]?\s*\"?\s*$"
@@ -30,6 +42,7 @@ REJECTED = re.compile(
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|and not|but not|statt|anstatt|anstelle|"
     r"plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
     r"invece di|piuttosto che|in plaats van|prefer(?:red)? (?:it|that|this|them)(?: \w+)? to)\b" + _UP_TO_4 + ")"
+    r"|\b(?:it|that|this|them|those) (?:before|ahead of)\s+(?:an?\s+|the\s+)?\"?$"
     r"|(?<![-=])>\s*(?:the\s+)?$"
     r"|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
     r"|\u4e0e\u5176[\u4e00-\u9fff]{0,2}$"
@@ -73,6 +86,7 @@ NEGATION = re.compile(
     r"(?:\b(?:(?:any|every)thing (?:but|except)|least|less|worse|worst|wrong|lesser|loser|"
     r"rejected|dispreferred|far from|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|swap|replace|trade|"
     r"give up"
+    r"|(?:'d|would|'ll|will|must)(?: have to| need to)? (?:drag|pay|force|bribe) me"
     r"|not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
     r"pas|jamais|nunca|geen|niet|nem|\u043d\u0435(?! \u0442\u043e\u043b\u044c\u043a\u043e)|"
     r"\u043d\u0438\u043a\u043e\u0433\u0434\u0430|\u043d\u0435\u043d\u0430\u0432\u0438\u0436\u0443|nao|non|"
@@ -84,12 +98,17 @@ NEGATION = re.compile(
     + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
 )
 DENIED_AFTER = re.compile(
-    r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
-    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|leaves? me cold|falls? short|would be wasted|(?:the )?least|"
+    r"^\"?,?\s+(?:but|yet|though|although) (?:(?:i|we) (?:do not|don't|disagree|would not|wouldn't|never do)"
+    r"|not (?:me|for me|to me))\W*$|^\"?\s+loses? (?:out|by|here|this)\b"
+    r"|^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
+    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:(?:would |will )?bores?|leaves? me cold|falls? short|would be wasted|"
+    r"(?:the )?least|"
     r"(?:is|are|would be|seems?|sounds?) (?:too|far from|worse|boring|out|wrong|incorrect|false|mistaken|"
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
     r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
+    r"|^\"?\s*[\u5c31\u4e5f\u90fd\u771f]?(?:\u592a(?![\u68d2\u597d\u7231\u559c\u8d5e\u9177\u5f3a\u7f8e])"
+    r"|\u4e0d(?:\u597d|\u884c|\u9002\u5408|\u5408\u9002|\u591f))"
     r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,8}?(?:\u9078\u3073\u307e\u305b|"
     r"\u9078\u3070\u306a\u3044(?!\u7406\u7531)|\u597d\u304d(?:\u3067\u306f|\u3058\u3083)"
     r"|\u98f2\u307f\u307e\u305b|\u98f2\u307e\u306a\u3044|\u8981\u308a\u307e\u305b|\u3044\u3089\u306a\u3044|"
@@ -128,6 +147,10 @@ _VERBS = (
 )
 OWN = re.compile(
     rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b)(?:,[^,.;:]{{1,40}},)?{_ADVERBS}\s*\b{_VERBS}\b"
+    rf"|\b(?:i|we)(?:'d|'ll| would| will)\b{_ADVERBS}\s*\b"
+    r"(?:pack|book|install|hire|rent|grab|adopt|cook|ride|listen to|"
+    r"head (?:to|for)|default to|plant|join|attend|run(?! (?:out|the|into|over|through|by)\b)|bring(?! up\b)|"
+    r"learn(?! (?:to|about|from)\b)|catch(?! (?:up|on)\b))\b"
     r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
     r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
@@ -145,7 +168,8 @@ BESTOWED = re.compile(
     r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
     r"\b(?:it is|for me|wins?|suits me|any (?:day|time)|every time|all the way|please|hands down)\b"
     r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)"
-    r"(?:\s+[\w'-]+){0,4}?\s+"
+    # "X is the one I'd ...", but not "X is fine, but I'd ...".
+    r"(?:\s+(?!(?:but|yet|though|although|however|and)\b)[\w'-]+){0,4}?\s+"
     r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:my|to my)|what i|the one|the right|"
     r"the (?:\w+ )?choice|(?:obvious|clear|right|nicer|sensible|wise|safer|smarter) (?:choice|option|pick|one))\b"
     r"|(?:\u3092\u9078|\u304c(?:\u3044\u3044|\u597d|\u826f)|\u306b(?:\u6cca|\u3057)|(?:\uc744|\ub97c|\uc774|\uac00)?\s*"
@@ -188,6 +212,7 @@ CONDITION = re.compile(
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
     r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b"
+    r"|^\W*(?:but )?as (?:it is|things (?:are|stand)),"
     r"|^\W*(?:(?:h+m+|oh|well|uh+|um+|ah|er|okay|ok)\b\W*)?no\b"
     r"(?! (?:surprise|question|doubt|wonder|need|matter|problem|more|contest)\b)"
 )
@@ -225,10 +250,21 @@ GOES_BACK = re.compile(
     r"these days)\b"
     r"(?: (?:i'd|i) (?:think|say))?[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
 )
-# "X when it is cold, otherwise Y", "X if I stay and Y if I go": each has its own case.
+_FOR_A_CASE = (
+    rf"{M}\"?(?: (?:is|are|would be)(?: \w+){{0,2}})? for "
+    r"(?!(?:me|my|myself|us|sure|certain|now|once|starters)\b)"
+)
+_AT_TIMES = (
+    r"(?:in(?! (?:general|short|fact|particular|my|any|a pinch|the end)\b)|on|at|before|after|during|by|now|first|"
+    r"later)\b"
+)
+# "X when it is cold, otherwise Y", "X if I stay and Y if I go", "X for sun, Y for snow": each has its own case.
 EACH_ITS_CASE = re.compile(
     rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]{{0,120}}(?:\b(?:otherwise|else)\b[^{SIDES}]{{0,40}}{M}"
     rf"|{M}\"?,? (?:if|when|whenever|unless)\b)"
+    rf"|{_FOR_A_CASE}[^{SIDES}.]{{1,80}}?(?:[,;]|\band)\s+(?:and\s+)?(?:an?\s+|the\s+)?{_FOR_A_CASE}"
+    rf"|{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}(?:,|;|,? and)\s+(?:an?\s+|the\s+)?"
+    rf"{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}\W*$"
 )
 # "X has more Y than Z" weighs things, and chooses none.
 FACT = re.compile(
@@ -253,7 +289,8 @@ KIN = re.compile(
 )
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
-    r"^\W*(?:(?:now|nowadays|these days|on second thoughts?|on reflection|come to think of it|overall|ultimately|"
+    r"^\W*(?:(?:now|nowadays|these days|as it is|as things (?:are|stand)|"
+    r"on second thoughts?|on reflection|come to think of it|overall|ultimately|"
     r"all in all|in the end|"
     r"in short|in conclusion|in summary|well|hmm*|ok|okay|sure|"
     r"honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
@@ -301,6 +338,11 @@ IF_I_MUST = re.compile(
 )
 ALSO = re.compile(r"\b(?:also|equally)\b")
 ALSO_AFTER = re.compile(rf"^[^{SIDES},.;]{{0,20}}\b(?:as well|too|just as much|also|equally)\b")
+# What is only liked is no choice where a "but" is about the other option.
+BUT_ALSO = re.compile(
+    rf"\b(?:like|love|enjoy)\b[^{SIDES}]*({M})[^{SIDES}]*\b(?:but|yet|though) (?:an?\s+|the\s+)?(?!\1){M} "
+    r"(?:ha(?:s|ve) my\b|wins?\b|(?:is|are) (?:even |much |far |simply |just )?(?:better|more|my|the best)\b)"
+)
 PREFERS = re.compile(r"\b(?:rather|prefer|choose|pick|select|opt|go with|go for|take|vote|lean\w*|favou?r|recommend)\b")
 TELLS = re.compile(
     r"^\s+to\s+(?:\w+ly\s+)?(?:share|tell|hear|know|say|talk|speak|explain|help|discuss|introduce|mention|ask|learn|"
