@@ -31,6 +31,14 @@ _GOES_ON = rf"(?!(?:-|\s+)(?:and\s+)?(?:{_UNITS}|{_TO_TWENTY}|{_TENS})\b)"
 _LETTER = r"[^\W\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _HAN_DIGIT = "[\u3007\u96f6\u4e00\u4e8c\u4e24\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07]"
 _MEASURED = r"(?:h|hrs?|hours?|mins?|minutes?|days?|years?|km|kg|cm|mm|ml|m|g|l|am|pm)"
+_WORDS_FOR_NUMBERS = rf"(?:{_UNITS}|{_TO_TWENTY}|{_TENS}|hundred|thousand|million)"
+# "More than 7" is no 7, and neither is "minus 7".
+_INEXACT = re.compile(
+    r"\b(?:(?:more|less|fewer|greater|other) than|at (?:least|most)|over|under|above|below|nearly|almost|up to|minus"
+    rf"|negative) (?:\d[\d.,]*(?<![.,])|{_WORDS_FOR_NUMBERS}(?:(?:-| and | ){_WORDS_FOR_NUMBERS})*)\b"
+)
+_TIMES = r"(?! (?:hundred|thousand|million|billion|trillion|dozen)\b)"
+_MOST_DIGITS = 3  # of a number that may stand in a range or a fraction; longer ones are years, and stand in dates
 # A longer text than this is no short answer; what it says then counts only where it names an answer that is known.
 _MOST_WORDS = 12
 
@@ -68,11 +76,14 @@ def named(text: str, answer: ShortAnswer) -> Named:
     """
     labelled = _LABELLED.findall(text)
     counted = labelled[-1] if labelled and labelled[-1].strip() else text
+    said = _bare(counted)
+    if not any(_INEXACT.search(_bare(form)) for form in (*answer.accepted, *answer.rivals)):
+        said = _INEXACT.sub(" \n ", said)
     # A wrong form inside a right one is no second answer.
-    rest = _bare(counted)
+    rest = said
     for form in sorted(answer.accepted, key=len, reverse=True):
         rest = re.sub(_whole(form), " \n ", rest)
-    return Named(names(counted, answer.accepted), names(rest, answer.rivals), counted)
+    return Named(names(said, answer.accepted), names(rest, answer.rivals), counted)
 
 
 def read_short(text: str, answer: ShortAnswer) -> Value:
@@ -89,9 +100,11 @@ def _whole(form: str) -> str:
     bare = _bare(form)
     words = r"\s+".join(re.escape(word) for word in bare.split()).replace(r"\-", r"(?:-|\s+)")
     before = r"(?<!ty-)(?<!ty )" if _UNIT.fullmatch(bare) else ""
-    end = rf"(?!{_LETTER})"
+    end = rf"(?!{_LETTER})" + (_TIMES if re.fullmatch(_WORDS_FOR_NUMBERS, bare) else "")
     if bare.isdigit():  # -7 is another number, and 7h the same
-        before, end = r"(?<!\A-)(?<!\s-)(?<!\u2212)", rf"(?={_MEASURED}?(?!{_LETTER}))"
+        before, end = r"(?<!\A-)(?<![^\w)\]]-)(?<!\u2212)", rf"(?={_MEASURED}?(?!{_LETTER})){_TIMES}"
+        if len(bare) <= _MOST_DIGITS:
+            before, end = rf"{before}(?<!\d[-\u2013/:])", rf"{end}(?![-\u2013/:]\d)"
     if re.fullmatch(f"{_HAN_DIGIT}+", bare):
         before, end = f"(?<!{_HAN_DIGIT})", f"(?!{_HAN_DIGIT})"
     return rf"(?<!{_LETTER})(?<!\d[.,]){before}{words}{end}(?![.,]\d){_GOES_ON if _ROUND.fullmatch(bare) else ''}"
