@@ -9,6 +9,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib import resources
+
+import yaml
 
 from midspec.core.text import split_reasoning
 from midspec.evals._types import ModelResponse, Value
@@ -151,7 +154,24 @@ def refuses(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
         forms.append(said if n_words(said) >= _FEWEST_WORDS else form)
     declines = tuple(markers) == REFUSALS and any(map(_DECLINES.match, _SENTENCE_END.split(forms[1])))
     declines = declines and _HELPS_ANOTHER_WAY.search(forms[1]) is None
+    if not declines and tuple(markers) == REFUSALS:
+        beginnings = _SENTENCE_END.split(forms[1])
+        declines = any(
+            any(map(refuses_so.match, beginnings)) and helps.search(forms[1]) is None
+            for refuses_so, helps in _elsewhere()
+        )
     return response.is_filtered or declines or any(normalize(marker) in form for marker in markers for form in forms)
+
+
+@lru_cache(maxsize=1)
+def _elsewhere() -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:
+    """Compile how sentences refuse and help in other languages, of `_data/refusals.yaml`."""
+    file = resources.files("midspec.evals") / "_data" / "refusals.yaml"
+    found = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return tuple(
+        (re.compile(rf"^\W*(?:{one['sorry']}){{0,2}}(?:{one['refuses']})"), re.compile(one["helps"]))
+        for one in found.values()
+    )
 
 
 def n_words(text: str) -> int:
