@@ -50,6 +50,34 @@ def sizes_of_jobs(naps: Naps) -> list[int]:
 
 
 @pytest.mark.parametrize(
+    "refusal",
+    [
+        "Required partition not available (inactive or drain)",
+        "Job dependency problem",
+        "Slurm backup controller in standby mode",
+    ],
+)
+def test_a_refusal_that_passes_is_waited_for_with_arrays_as_large_as_before(
+    refusal: str, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = tmp_path / "tries"
+    sbatch = f"""
+echo >> {tries}
+if [ "$(wc -l < {tries})" -lt 4 ]; then echo 'sbatch: error: Batch job submission failed: {refusal}' >&2; exit 1; fi
+for script; do :; done
+grep -c '^#SBATCH --array=.*,' $script >> {tmp_path}/arrays
+echo 'sbatch: error: no such account' >&2; exit 1
+"""
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", scontrol="", sbatch=sbatch)
+    naps.write(tenths=1, poll_s=0.01)
+    told: list[Event] = []
+    with pytest.raises(ConfigError, match="no such account"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"], on_event=told.append)
+    assert [refusal in event.note for event in told if event.kind == "say"] == [True]
+    assert (tmp_path / "arrays").read_text(encoding="utf-8") == "1\n"
+
+
+@pytest.mark.parametrize(
     ("config", "sizes"),
     [
         ("MaxArraySize            = 3", [3, 2, 3, 2, 1]),
@@ -153,6 +181,7 @@ def test_what_the_study_asks_for_is_above_a_user_s_variables_and_no_job_s_are_ha
     told = tmp_path / "told"
     sbatch = f'echo "$@" > {told}; env | grep -E "^(SLURM|SQUEUE|SBATCH)_" | sort >> {told}; echo 1'
     put_programs(tmp_path / "bin", monkeypatch, sbatch=sbatch)
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "0-3")
     variables = {"SBATCH_PARTITION": "mine", "SBATCH_ACCOUNT": "us", "SLURM_CONF": "/etc/slurm.conf"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

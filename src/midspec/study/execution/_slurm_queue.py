@@ -20,17 +20,21 @@ _ASK_WITHIN_S, _MOST_SHOWN = 60.0, 200
 # What the clients say when the controller does not answer or takes no more jobs for now; all else is a refusal.
 _UNREACHABLE = re.compile(
     r"contact slurm controller|timed out|connection (refused|reset|failure)|communication|zero bytes|"
-    r"temporarily unable|resource temporarily|transport endpoint|unable to (connect|resolve)|can't be reached",
+    r"temporarily unable|resource temporarily|transport endpoint|unable to (connect|resolve|establish)|standby mode|"
+    r"can't be reached|DNS SRV lookup|a configuration source",
     re.IGNORECASE,
 )
 _FULL = re.compile(r"submit ?(job|limit)|MaxSubmit|too many|job violates accounting", re.IGNORECASE)
+# Refusals that pass: a partition that is closed for now, and a job to wait for that has left the queue meanwhile.
+_NOT_NOW = re.compile(r"partition not available \((inactive|drain|down)|job dependency problem", re.IGNORECASE)
 # Which limit of the account or QOS it is. One on the size or time of a job is no matter of waiting.
 _LIMIT = re.compile(r"\b(?:QOS|Assoc)(?:Grp|Max|Min)\w+")
 # Clusters print greetings, or what a job costs, around the line with its number; some ignore --parsable.
 _NUMBER = re.compile(r"^\s*(?:Submitted batch job )?(\d+)(?:;\S*| on cluster \S+)?\s*$", re.MULTILINE)
 # Inside a job its variables would be handed on to all that it submits, as a task's number that is none of theirs; the
 # others narrow what a user sees of the queue.
-_OF_OTHERS = re.compile(r"SLURM_(?!CONF|CLUSTERS$|JWT$)|SLURMD_|SQUEUE_|SACCT_")
+# Two of sbatch's own would make arrays of plain jobs, or let it wait for them.
+_OF_OTHERS = re.compile(r"SLURM_(?!CONF|CLUSTERS$|JWT$)|SLURMD_|SQUEUE_|SACCT_|SBATCH_(?:ARRAY_INX|WAIT)$")
 
 ENDED: Mapping[str, StepState] = {
     "COMPLETED": StepState.DONE,
@@ -49,6 +53,10 @@ ENDED: Mapping[str, StepState] = {
 
 class NoRoomError(UnreachableError):
     """The cluster takes no more jobs of this user at the moment."""
+
+
+class NotNowError(NoRoomError):
+    """The cluster does not take this job at the moment, however few there are."""
 
 
 class QueuedTask(NamedTuple):
@@ -200,6 +208,8 @@ class Slurm:
         told = " ".join(ran.stderr.replace(f"{command[0]}: error:", "").split()) or f"ended with {ran.returncode}"
         if _UNREACHABLE.search(told):
             raise UnreachableError(told, where=command[0])
+        if _NOT_NOW.search(told):
+            raise NotNowError(told, where=command[0])
         limits = _LIMIT.findall(told)
         if _FULL.search(told) and (not limits or any("Submit" in limit for limit in limits)):
             raise NoRoomError(told, where=command[0])

@@ -27,7 +27,7 @@ from midspec.study.execution._executor import Event, Listener, StepState
 from midspec.study.execution._local import StepFaultError
 from midspec.study.execution._scheduler import Scheduler, with_descendants
 from midspec.study.execution._slurm import JobFolder, Submission, dependency
-from midspec.study.execution._slurm_queue import ENDED, NoRoomError, QueuedTask, Slurm, first_word
+from midspec.study.execution._slurm_queue import ENDED, NoRoomError, NotNowError, QueuedTask, Slurm, first_word
 from midspec.study.execution._step_status import StepStatus, log_path, read_status, status_path
 
 # A network file system may show a file of another node late (NFS: 60 s by default).
@@ -196,7 +196,8 @@ class SlurmRun:
             for submission in written[n_kept:]:
                 self._jobs.forget(submission.name)
             n_tasks = len(arrays[len(jobs)].tasks)
-            if not is_full or jobs or n_tasks == 1 or any(task.is_live for task in tasks):
+            is_few = jobs or n_tasks == 1 or isinstance(error, NotNowError)
+            if not is_full or is_few or any(task.is_live for task in tasks):
                 raise
             # Each task counts as a job, and nothing else of this run is there: the array is over the limit by itself.
             self._most_tasks = n_tasks // 2
