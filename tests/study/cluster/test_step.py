@@ -184,6 +184,8 @@ def test_a_step_whose_process_is_gone_is_lost_and_not_running(written: Naps) -> 
         pass
     assert running(written, lambda said: None) == "running"
     assert running(written, lambda said: said.update(pid=ended.pid)) == "lost"
+    assert running(written, lambda said: said.update(pid=os.getpid()), SILENT_AFTER_S + 1) == "running"
+    assert running(written, lambda said: said.update(pid=os.getpid()), 10 * SILENT_AFTER_S + 1) == "lost"
     assert running(written, lambda said: said.update(host="elsewhere")) == "running"
     assert running(written, lambda said: said.update(host="elsewhere"), SILENT_AFTER_S + 1) == "lost"
     assert running(written, lambda said: said.update(job="7"), SILENT_AFTER_S + 1) == "lost"

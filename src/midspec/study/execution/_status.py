@@ -22,6 +22,7 @@ from midspec.study.execution._slurm_queue import QueuedTask, Slurm
 from midspec.study.execution._step_status import SILENT_AFTER_S, StepStatus, log_path, read_status, status_path
 
 _LOG_LINES, _LOG_BYTES = 6, 8_000
+_SURELY = 10  # times as long in silence, a process of this machine is none of ours any more
 
 State = Literal["done", "running", "queued", "failed", "stopped", "lost", "waiting", "stale"]
 STATES: tuple[State, ...] = ("done", "running", "queued", "failed", "stopped", "lost", "waiting", "stale")
@@ -166,7 +167,8 @@ def _state(
     if status.job and is_queue_known:
         return "lost"  # its job has left the queue
     if status.host == socket.gethostname() and not status.job:
-        return "running" if _is_alive(status.pid) else "lost"
+        # Another process may have its number by now, as after a container's restart.
+        return "running" if _is_alive(status.pid) and silent_s < _SURELY * SILENT_AFTER_S else "lost"
     return "running" if silent_s < SILENT_AFTER_S else "lost"
 
 
