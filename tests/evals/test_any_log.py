@@ -106,6 +106,20 @@ def test_clusters_are_those_of_the_samples_metadata(tmp_path):
         read_logs([log], cluster="grup")
 
 
+def test_a_sample_without_a_value_is_a_cluster_of_its_own_and_whole_numbers_are_one_however_they_are_kept(tmp_path):
+    """As tables give them in which some values are missing: whole numbers with a point there, and NaN."""
+    log = str(run(tmp_path, "one", LETTERS, groups={"a": 2.0, "b": 2, "c": math.nan, "d": None}))
+    other = str(run(tmp_path, "two", LETTERS, groups={"a": 2, "b": 2.0, "c": None, "d": ""}))
+    read = read_logs([log, other], cluster="group")
+    assert {row.item: row.cluster for row in read.scores} == {
+        "a": "2",
+        "b": "2",
+        "c": "c, by itself",
+        "d": "d, by itself",
+    }
+    assert "2 samples without a value of 'group': each counts by itself" in read.notes
+
+
 def test_a_sample_that_one_log_lacks_stays_in_its_cluster_and_groups_that_differ_are_refused(tmp_path):
     """Counted as a group of its own it would make an interval too narrow."""
     groups = {"a": "x", "b": "x", "c": "y", "d": "y"}
@@ -149,7 +163,7 @@ def test_settings_that_differ_are_told(tmp_path):
     )
     # The second is short of scores in epoch 1, so only its settings are of interest.
     notes = read_logs([str(one), str(other)]).notes
-    assert any("epochs is not the same in all logs: 1 in mockllm/one; 2 in mockllm/two" in note for note in notes)
+    assert any("epochs are not the same in all logs: 1 in mockllm/one; 2 in mockllm/two" in note for note in notes)
 
 
 def altered(log, path, **changes):

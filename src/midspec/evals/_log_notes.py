@@ -78,7 +78,8 @@ def _differing(opened: Sequence[OpenedLog]) -> Iterator[str]:
         for name, values in by_setting.items():
             if len(values) > 1:
                 shown = "; ".join(f"{value} in {', '.join(dict.fromkeys(arms))}" for value, arms in values.items())
-                yield f"{task}: {name} is not the same in all logs: {shown}"
+                verb = "are" if name.endswith("s") else "is"
+                yield f"{task}: {name} {verb} not the same in all logs: {shown}"
 
 
 def _of_several_models(opened: Sequence[OpenedLog]) -> Iterator[str]:

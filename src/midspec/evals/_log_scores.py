@@ -16,7 +16,7 @@ from typing import Any, Literal
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, PARTIAL, Score
 
-from midspec.core.errors import ConfigError, DataError, MissingError, did_you_mean
+from midspec.core.errors import ConfigError, DataError, MissingError, did_you_mean, plural
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import ComparedLog, LoggedScore, LoggedScores
 from midspec.evals._log_files import open_log, planned_epochs
@@ -26,6 +26,7 @@ Grouping = Literal["model", "file", "tag"]
 
 _WORDS = {CORRECT: 1.0, PARTIAL: 0.5, INCORRECT: 0.0, NOANSWER: 0.0}
 _TRUTHS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+_ALONE = ", by itself"
 # Variances of such scores have squares that a float still holds. What is beyond stands for "failed" in some scorers.
 _LARGEST_SCORE = 1e60
 
@@ -73,6 +74,8 @@ def read_logs(
         found = list(_rows(one, run, _wanted(one, scorers), groups))
         rows += found
         logs.append(_counts(one, run, found))
+    if n_alone := sum(group == f"{item}{_ALONE}" for (_, item), group in groups.items()):
+        notes = [*notes, f"{plural(n_alone, 'sample')} without a value of {cluster!r}: each counts by itself"]
     return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=(*notes, *notes_on(opened)))
 
 
@@ -262,6 +265,8 @@ def _scored(sample: EvalSample | None, log: EvalLog) -> dict[str, tuple[float | 
 def _clusters(opened: Sequence[OpenedLog], key: str | None) -> dict[tuple[str, str], str]:
     """Return each sample's cluster by task and id; a sample that one log lacks has the cluster of the others.
 
+    A sample whose value is null, NaN or empty is a cluster of its own.
+
     Raises:
         ConfigError: a sample's metadata has no such key.
         DataError: a sample has one value in one log and another in another.
@@ -274,6 +279,10 @@ def _clusters(opened: Sequence[OpenedLog], key: str | None) -> dict[tuple[str, s
                 hint = did_you_mean(key, sample.metadata)
                 raise ConfigError(f"has no {key!r} in its metadata", where=f"{one.path}, sample {name!r}", hint=hint)
             group = name if key is None else sample.metadata[key]
+            if group is None or group == "" or group != group:
+                group = f"{name}{_ALONE}"
+            elif isinstance(group, float) and group.is_integer():
+                group = int(group)  # as a column of whole numbers is read where one of them is missing
             value = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
             first, path = found.setdefault((one.log.eval.task, name), (value, one.path))
             if first != value:
