@@ -15,15 +15,17 @@ ENDS = re.compile(
     r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])"
     # "X if you are in a hurry; otherwise Y" is one sentence, as is "X for small teams; Y for large ones".
     r"(?!\s+(?:otherwise|else|if not)\b)"
-    rf"|[;\uff1b](?!\s*(?:(?:but |and )?(?:otherwise|else|if not)\b|(?:an?\s+|the\s+)?{M}\"? for\b))|\n+|(?<=\?)\s"
+    r"|[;\uff1b](?!\s*(?:(?:but |and )?(?:otherwise|else|if not|for (?!m[ey]\b))\b|"
+    rf"(?:an?\s+|the\s+)?{M}\"? for\b))|\n+|(?<=\?)\s"
 )
 ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
 # Under such a condition nobody chooses: "If it weren't so cold I'd ...", "Ask me in winter and I'd ...".
 UNREAL = re.compile(
     r"\bif\s*$|\b(?:if|when) you\b[^,]*$|"
-    r"(?<!even )\bif (?!(?:i|we|you)\b)[^,;:]*(?:\b(?:were|was|had|did) not\b|(?:were|was|had|did)n't\b)[^;:]*$"
+    r"(?<!even )\bif (?!(?:i|we|you)\b)[^,;:]{0,80}(?:\b(?:were|was|had|did) not\b|(?:were|was|had|did)n't\b)"
+    r"[^;:]{0,120}$"
     r"|\bask me (?:(?:in|on|at)(?! any| every)|again|tomorrow|yesterday|last|next|another|when|after|before)\b"
-    r"[^;:]*\band\s*$"
+    r"[^;:]{0,80}\band\s*$"
 )
 # Between two names: they are named together, and neither is chosen.
 AND = re.compile(
@@ -101,7 +103,9 @@ DENIED_AFTER = re.compile(
     r"^\"?,?\s+(?:but|yet|though|although) (?:(?:i|we) (?:do not|don't|disagree|would not|wouldn't|never do)"
     r"|not (?:me|for me|to me))\W*$|^\"?\s+loses? (?:out|by|here|this)\b"
     r"|^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
-    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:(?:would |will )?bores?|leaves? me cold|falls? short|would be wasted|"
+    # "X is dear, Y isn't" denies of Y that it is dear.
+    r"(?:n't|not|never)\b(?!\s+only)(?!\W*$|[,;] (?:so|and|but)\b)"
+    r"|^\s+(?:(?:would |will )?bores?|leaves? me cold|falls? short|would be wasted|"
     r"(?:the )?least|"
     r"(?:is|are|would be|seems?|sounds?) (?:too|far from|worse|boring|out|wrong|incorrect|false|mistaken|"
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
@@ -263,6 +267,7 @@ EACH_ITS_CASE = re.compile(
     rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]{{0,120}}(?:\b(?:otherwise|else)\b[^{SIDES}]{{0,40}}{M}"
     rf"|{M}\"?,? (?:if|when|whenever|unless)\b)"
     rf"|{_FOR_A_CASE}[^{SIDES}.]{{1,80}}?(?:[,;]|\band)\s+(?:and\s+)?(?:an?\s+|the\s+)?{_FOR_A_CASE}"
+    rf"|^\W*for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{M}[,;]\s+(?:(?:and|but)\s+)?for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{M}"
     rf"|{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}(?:,|;|,? and)\s+(?:an?\s+|the\s+)?"
     rf"{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}\W*$"
 )
@@ -340,8 +345,8 @@ ALSO = re.compile(r"\b(?:also|equally)\b")
 ALSO_AFTER = re.compile(rf"^[^{SIDES},.;]{{0,20}}\b(?:as well|too|just as much|also|equally)\b")
 # What is only liked is no choice where a "but" is about the other option.
 BUT_ALSO = re.compile(
-    rf"\b(?:like|love|enjoy)\b[^{SIDES}]*({M})[^{SIDES}]*\b(?:but|yet|though) (?:an?\s+|the\s+)?(?!\1){M} "
-    r"(?:ha(?:s|ve) my\b|wins?\b|(?:is|are) (?:even |much |far |simply |just )?(?:better|more|my|the best)\b)"
+    rf"\b(?:like|love|enjoy)\b[^{SIDES}]{{0,60}}({M})[^{SIDES}]{{0,80}}\b(?:but|yet|though) (?:an?\s+|the\s+)?"
+    rf"(?!\1){M} (?:ha(?:s|ve) my|wins?|(?:is|are) (?:even |much |far |simply |just )?(?:better|more|my|the best))\b"
 )
 PREFERS = re.compile(r"\b(?:rather|prefer|choose|pick|select|opt|go with|go for|take|vote|lean\w*|favou?r|recommend)\b")
 TELLS = re.compile(
