@@ -58,6 +58,13 @@ def test_the_answer_of_a_control_stands_in_its_question_and_so_do_the_wrong_ones
         ("Some say Milan.\nAnswer: Rome", 1.0),
         ("Rome it was.\n**Answer:** Milan", 0.0),
         ("Answer: Milan\nWait.\nAnswer: Rome", 1.0),
+        ("Milan is large.\n**Final Answer**: Rome", 1.0),
+        ("Milan is large. The answer is: Rome", 1.0),
+        ("Milan is large.\n### Answer\n\nRome", 1.0),
+        ("Milan is large.\n<answer>Rome</answer>", 1.0),
+        ("Milan is large.\n$\\boxed{Rome}$", 1.0),
+        ("Milan is large.\nAnswer\uff1aRome", 1.0),
+        ("Answer the question: Milan.", 0.0),
     ],
 )
 def test_a_short_answer_is_read_by_whole_words_and_the_last_answer_line_counts_alone(text: str, value: float) -> None:
@@ -98,6 +105,8 @@ def test_a_long_text_that_names_nothing_known_is_no_answer() -> None:
         ("knowledge-item-16", "more than 46", 0.0),
         ("knowledge-item-16", "At least forty-six.", 0.0),
         ("knowledge-item-16", "minus 46", 0.0),
+        ("knowledge-item-16", "Answer: -46", 0.0),
+        ("knowledge-item-16", "Answer:\n- 46", 1.0),
         ("knowledge-item-16", "x = -46", 0.0),
         ("knowledge-item-16", "44-46", 0.0),
         ("knowledge-item-16", "1/46", 0.0),
