@@ -85,7 +85,7 @@ def test_what_is_missing_or_no_yaml_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not YAML"):
         load_job(tmp_path / "job.yaml")
     (tmp_path / "spec.md").write_text("# Ada\n\n- Ada never lies.\n")
-    with pytest.raises(ConfigError, match="reads as a spec, and is no training job. Look at it"):
+    with pytest.raises(ConfigError, match=r"reads as a spec, and is no training job\. Look at it"):
         load_job(tmp_path / "spec.md")
 
 
