@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: stop sending, drain, record, and then the signal has its way."""
+"""SIGINT, SIGTERM and SIGHUP: stop sending, drain, record, and then the signal has its way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,15 @@ from midspec.llm import Access, Store, open_client
 from .outside import OPENAI, wish
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from midspec.generation import Pool
 from midspec.llm import Access, ModelConfig, Request, Store, open_client
 
 async def main():
-    url, path = sys.argv[1:]
+    url, path, *ignored = sys.argv[1:]
+    for number in ignored:
+        signal.signal(int(number), signal.SIG_IGN)
     pool, done = Pool(4), open(path + ".done", "a", buffering=1)
     with Store(Path(path)) as store:
         model, access = ModelConfig(model="openai/tiny"), Access(base_url=url, concurrency=4)
@@ -44,9 +47,9 @@ except KeyboardInterrupt:
 """
 
 
-def stopped(served: Served, path: Path, *numbers: int) -> tuple[int, str]:
+def stopped(served: Served, path: Path, *numbers: int, ignores: Sequence[int] = ()) -> tuple[int, str]:
     """Start the program, send it the signals when it is in the middle, and return its exit status and its output."""
-    command = [sys.executable, "-c", PROGRAM, served.openai_url, str(path)]
+    command = [sys.executable, "-c", PROGRAM, served.openai_url, str(path), *map(str, map(int, ignores))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_mind_sigint) as program:
         try:
             while len(served.log) < 6:
@@ -66,12 +69,23 @@ def _mind_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_a_signal_stops_sending_drains_and_records(number: int, status: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("numbers", "ignored", "status"),
+    [
+        ((signal.SIGINT,), (), 130),
+        ((signal.SIGTERM,), (), -signal.SIGTERM),
+        # A shell and the system both send it; who starts jobs in the background, or under nohup, has others ignored.
+        ((signal.SIGHUP, signal.SIGHUP), (), -signal.SIGHUP),
+        ((signal.SIGINT, signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP), -signal.SIGTERM),
+    ],
+)
+def test_a_signal_stops_sending_drains_and_records(
+    numbers: Sequence[int], ignored: Sequence[int], status: int, tmp_path: Path
+) -> None:
     with serve(Settings(median_document_s=0.25, sigma=0.1)) as served:
-        code, said = stopped(served, tmp_path / "s", number)
+        code, said = stopped(served, tmp_path / "s", *numbers, ignores=ignored)
         assert code == status
-        assert said == ("interrupted\n" if number == signal.SIGINT else "")
+        assert said == ("interrupted\n" if status == 130 else "")
         assert not any(row["gone"] for row in served.log)
         n_asked = len(served.log)
         assert 6 <= n_asked < 200  # of a thousand

@@ -37,6 +37,7 @@ from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, ge
 from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError
 from midspec.core.garbage import rare_collections
+from midspec.core.machine import leave_terminals
 from midspec.core.memory import restart_with_memory_settings
 
 _ABOUT = """From a Model Spec to a trained model, and to a report that says how its alignment generalized.
@@ -186,13 +187,9 @@ def _take_signals() -> None:
     def terminate(signum: int, _frame: object) -> None:
         raise _Terminated(signum)
 
-    terminals = [number for number in (1, 2) if os.isatty(number)]
-
     def hang_up(signum: int, _frame: object) -> None:
         signal.signal(signum, signal.SIG_IGN)  # a shell and the system both send it
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # the terminal is gone, and writing to it is an error
-        for number in terminals:
-            os.dup2(nowhere, number)
+        leave_terminals()
         raise _Terminated(signum)
 
     signal.signal(signal.SIGTERM, terminate)

@@ -48,8 +48,8 @@ def check_access(model: ModelConfig, access: Access) -> None:
 async def open_client(model: ModelConfig, access: Access, store: Store, *, role: ModelRole) -> AsyncIterator[Client]:
     """Open a client that asks nothing twice, spends no more than it may, and keeps asking until the server answers.
 
-    While it is open, SIGINT and SIGTERM stop sending; what is in flight comes in and is recorded, then the signal takes
-    its usual course.
+    While it is open, SIGINT, SIGTERM and SIGHUP stop sending; what is in flight comes in and is recorded, then the
+    signal takes its usual course.
 
     Args:
         model: which model answers.

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while requests are in flight: nothing more is sent, and what is in flight is recorded first."""
+"""SIGINT, SIGTERM and SIGHUP while requests are in flight: nothing more is sent; what is in flight is recorded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from types import FrameType
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from midspec.core.machine import leave_terminals
+
 _LOG = logging.getLogger(__name__)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *filter(None, [_HANG_UP]))
 # What came in last is still to be turned into a row or a file by whoever asked for it.
 _AFTER_S = 0.05
 
@@ -45,9 +48,12 @@ class _Signals:
     def add(self, drain: Drain) -> None:
         self._drains.append(drain)
         if not self._before:
-            for number in _SIGNALS:
-                self._before[number] = signal.getsignal(number)
+            before = {number: signal.getsignal(number) for number in _SIGNALS}
+            self._before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+            for number in self._before:
                 self._loop.add_signal_handler(number, self._on_signal, number)
+                if number == _HANG_UP:  # what the loop calls next may write already
+                    signal.signal(number, lambda *_: leave_terminals())
         if self._task is not None:
             drain.stop()
 
@@ -68,7 +74,8 @@ class _Signals:
 
     def _on_signal(self, number: int) -> None:
         if self._task is not None:
-            self._deliver(number)
+            if number != _HANG_UP:  # which shell and system both send where a terminal is closed
+                self._deliver(number)
             return
         self._pending = number
         for drain in self._drains:
@@ -96,9 +103,10 @@ _OPEN: WeakKeyDictionary[asyncio.AbstractEventLoop, _Signals] = WeakKeyDictionar
 
 @contextmanager
 def draining(drain: Drain) -> Iterator[None]:
-    """While open, the first SIGINT or SIGTERM stops `drain` and waits for it; the second ends at once.
+    """While open, the first SIGINT, SIGTERM or SIGHUP stops `drain` and waits for it; the second ends at once.
 
-    Outside the main thread, where Python takes no signals, nothing is changed.
+    A second SIGHUP does not, and a signal that is ignored stays ignored. Outside the main thread, where Python takes
+    no signals, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
