@@ -246,17 +246,23 @@ def _parquet_rows(file: Path) -> Iterator[RawRow]:
 
 def _is_quoted(file: Path) -> bool:
     """Return whether the quotation marks of a table are the format's, and not of the texts in it."""
+    n_tabs: set[int] = set()
+
+    def counted(line: bytes) -> bytes:
+        if line.strip():
+            n_tabs.add(line.count(b"\t"))
+        return line
+
     with unpacked(file) as packed:
-        opened, _ = in_utf8(packed)
+        lines = map(counted, in_utf8(packed)[0])
         try:
             csv.field_size_limit(_MAX_CELL_CHARS)
-            return all(True for _ in csv.reader((line.decode() for line in opened), delimiter="\t", strict=True))
-        except csv.Error:
-            pass
+            return all(True for _ in csv.reader((line.decode() for line in lines), delimiter="\t", strict=True))
         except UnicodeDecodeError:
             return True
-    with unpacked(file) as packed:  # where its lines have not one number of cells, it may be cut off
-        return len({line.count(b"\t") for line in in_utf8(packed)[0] if line.strip()}) > 1
+        except csv.Error:
+            # Where its lines have not one number of cells, it may be cut off.
+            return any(len(n_tabs) > 1 for _ in lines) or len(n_tabs) > 1
 
 
 def _table_rows(
