@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 from midspec.core.records import Clause
 
-# Dutch, Swedish, Danish, Norwegian, Polish, Czech, Turkish, Ukrainian, Vietnamese, Indonesian, Greek; Arabic, Hebrew,
-# Hindi, Thai. Words that mean something else in other languages (`nu`, `ne`, `ei`) are left out.
+# Dutch, Swedish, Danish, Norwegian, Polish, Czech, Slovak, Turkish, Ukrainian, Vietnamese, Indonesian, Greek, Finnish,
+# Hungarian, Romanian; Arabic, Persian, Hebrew, Hindi, Bengali, Urdu, Thai. Words that mean something else in other
+# languages (`nu`, `ne`, `ei`) are left out.
 _NEVER = (
     r"nooit|niet(?!-| alleen\b)|geen|aldrig|aldri|inte(?! bara\b| minst\b)|ikke(?! bare\b| kun\b| mindst\b)|nigdy"
     r"|nie(?! tylko\b| jen\b)|nikdy|nesm\w+|asla|değil|ніколи|đừng|chớ|jangan|ποτέ|δεν|μην?"
+    r"|älä|ei (?:saa|koskaan)|soha|să nu|nu (?:trebuie|este permis)"
 )
 # Of Vietnamese and Indonesian, where these stand before any word that they negate ("Nói không đúng").
 _NOT = (
@@ -26,28 +28,37 @@ _NOT = (
 )
 _NEVER_ALONE = (
     r"(?<!\w)(?:لا(?! بد| بأس| شك| سيما| يزال| تزال)|لن|ليس(?! فقط)|ولا(?! سيما)|عدم)(?!\w)"
-    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
+    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|করবেন না|কখন(?:ও|ই) না"
+    r"|نہیں|نہ کر\w+|نباید|هرگز|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
 )
 _FORBIDDEN = (
     r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik(?!ande)\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zaka[zž]\w*|zabron\w*"
     r"|unika(?:ć|j\w*|n\w{1,2}|my)"
     r"|(?<=\w )(?<!s )(?<!de )(?<!en )(?<!et )(?<!är )(?<!ina )(?<!åra )(?<!gra )(?<!dra )(?<!nga )(?<!lla )unika"
-    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)"
+    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)|vyh(?:n[ěoiú]|ýb)\w*|vyvar\w*|od(?:mít|miet)\w*"
+    r"|nedělat|nerob(?:iť|te)|kielle[dt]\w*|vältä\w*|tilos|tiltott|kerülend\w*|interzis\w*|zabranjen\w*|izb(?:je|e)gav\w*"
+    r"|uzak dur\w*|(?:izin verilmey|kabul edilmey|istenmey|yapılmay)\w*|yapılmaması\w*|забран\w*|забрањ\w*|избягв\w*"
+    r"|\w{2,}m[ae](?:y[ıi]n(?:[ıi]z)?|m[ae]l[ıi]\w*)(?=\W*\Z)|(?<!\w )yapma(?=\W*\Z)"
     r"|yasak\w*|kaçın(?!ıl?maz)\w*|заборон\w*|уника(?!ль)\w*|cấm|tránh(?! thai)|dilarang|larangan|hindari|απαγορ\w*"
 )
-_FORBIDDEN_ALONE = r"ممنوع|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
+_FORBIDDEN_ALONE = r"নিষিদ্ধ|ممنوع|پرہیز|پرهیز|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
+# "including but not limited to", "not only kind, but also:"
+_NO_LIMIT = r" (?:limited|restricted|confined) to\b| (?:only|just|merely|simply)\b[^:]*\bbut\b"
 # Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
 _NEGATIONS = (
-    r"\b(?:not|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
-    r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts|red lines?"
-    r"|nicht|niemals|kein\w*|verboten|vermeid\w*|jamais|pas|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
+    rf"\b(?:not(?!{_NO_LIMIT})|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
+    r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti[ -]?patterns?|don[’']?ts|dont|red lines?"
+    r"|nicht(?! (?:nur|beschränkt)\b)|niemals|kein\w*|verboten"
+    r"|vermeid\w*|jamais|pas(?! (?:seulement|limit))|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
     r"|non(?!-)|mai|vietat\w*|não"
-    r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|하지 말|금지"
+    r"|никогда|не(?! (?:только|ограничива\w+)\b)|нельзя|запрещ\w*)\b"
+    r"|n[’']t\b|不(?!限于|局限|仅|只是|光|但)|勿|禁|ません"
+    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )않|말아야|하지 말|금지"
     rf"|\b(?:{_NEVER}|{_NOT}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
-    r"|\b(?!olmazsa olmaz|olmazlar)(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
+    r"|\b(?!olmazsa olmaz|olmazlar)(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
 _MORE_NEGATIONS = (
-    r"\b(?:no|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
+    r"\b(?:(?<!\()no(?! se limit)|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
     r"|steers? (?:clear|away)|(?:stays?|keeps?) (?:clear of|away from)"
     r"|stop(?:s|ped)? doing|rather than|instead of"
     r"|nie(?! tylko\b)|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
@@ -57,10 +68,11 @@ _MORE_NEGATIONS = (
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
     r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
+    r"|blocked(?= (?:content|topics?|subjects?|targets?|words?|phrases?|requests?|actions?|commands?|domains?)\b)"
     r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?"
     r"|prohibit(?:ed|ions?)"
     r"|forbidden|banned|disallowed|unacceptable"
-    r"|anti-?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
+    r"|anti[ -]?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
     rf"|vietat\w*|proibi\w*|запре\w*|NG|{_FORBIDDEN})\b|{_FORBIDDEN_ALONE}"
     r"|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|금지|지 ?말"
 )
@@ -77,8 +89,9 @@ _OWN = re.compile(
     rf"|\A\W*(?:(?!ber|me)(?-i:[A-Z][A-Za-z]*) |(?:bạn|trợ lý|mô hình|nó|tôi|chúng ta) )?(?:{_NOT})\b|{_NEVER_ALONE}"
     r"|\bkhông (?:được(?! phép)|bao giờ|nên)\b|\btidak (?:boleh|pernah|akan)\b|\A\W*(?:inga|inget|ingen|intet)\b"
     r"|\b\w{2,}(?:m[ae]y[ıi]n(?:[ıi]z)?|m[ae]m[ae]l[ıi]\w*)\W*\Z|(?<= )(?<!अपना )(?<!का )मत(?= \S+\W*\Z)|\A\W*אל ת"
-    r"|\A\W*ne(?:lž|řík|děl|dáv|sdíl|použív|sděl|odpovíd|prozra|vyzrad)\w*"
-    r"|\b(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\W*\Z"
+    r"|\A\W*(?:(?-i:[A-ZÀ-Ž]\w+) )?ne(?:lž|řík|děl(?![eií]\b)|dáv|sdíl|použív|sděl|odpovíd|prozra|vyzrad|hád|slib"
+    r"|předstír|lich|vymýšl|ptej|zmiň|posíl|klam|rob(?=í\b|te\b))\w*"
+    r"|\b(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\W*\Z"
     r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免|vermijd|undvik|unngå"
     r"|unikaj\w*|tránh|hindari|dilarang)\b"
     r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|지 ?[말마]|금지)\S{0,6}\W*\Z",
@@ -87,10 +100,12 @@ _OWN = re.compile(
 # `**Pushy** — No sales talk.`: what is denied is the head; a sentence behind it, or words behind a dash, explain it.
 _HEAD = re.compile(r"\s*(?P<head>(?P<sign>\*\*|__)[^*_]+(?P=sign)|\*[^*]+\*)(?:\s*[—–-]\s+\S|\s+(?-i:[A-ZÀ-Þ]))")
 # `**Secrets** — Never share them.`: an order behind a word that names what it is about is the clause's own.
-_ORDER_BEHIND = re.compile(r"[\s—–-]*(?:never|do not|don[’']t|avoid)\s+\w", re.IGNORECASE)
+_ORDER_BEHIND = re.compile(r"[\s—–-]*(?:(?:never|do not|don[’']t|avoid)\s+\w|no\s+\w+ing\b)", re.IGNORECASE)
 _ASIDE = re.compile(
     r"\([^()]{0,300}\)|\"[^\"]{0,300}\"|“[^“”]{0,300}”|«[^«»]{0,300}»|„[^„“”]{0,300}[“”]|「[^「」]{0,300}」"
 )
+# `Blocked hosts (NEVER fetch)`; `DRY (Don't repeat yourself)` is a name.
+_IN_BRACKETS = re.compile(r"\((?:never|always refuse|not (?:allowed|permitted))\b", re.IGNORECASE)
 # Behind one of these the negation is of another clause: "Give out data of guests that isn't public."
 _SUBORDINATES = re.compile(
     r"\b(?:that|which|who|whose|where|when|if|because|before|after|until|unless|while|although|dass|wenn|falls|weil|que|qui"
@@ -108,13 +123,15 @@ _ENDS_DENYING = re.compile(
     r"(?: (?:to )?do(?:es)?)?\W*\Z",
     re.IGNORECASE,
 )
+_BEGINS_DENYING = re.compile(r"(?:do |must |should )?not\b|never\b|dont\b", re.IGNORECASE)
 _NAMES_A_KIND = re.compile(_KINDS, re.IGNORECASE)
 # "Do not lend banned keys" forbids one thing, whatever words are in it.
 _FORBIDS_A_THING = re.compile(
     r"\W*(?:\w+\W+){0,2}?(?:(?:do|must|should|may|can) not|cannot|never|avoid|don[’']t|no(?!-))\s+\w", re.IGNORECASE
 )
 _ASKS = re.compile(
-    r"\W*(?:how|why|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
+    r"\W*(?:(?:handl|respond|deal|correct|recover|learn|own|admit|report|acknowledg|fix|apologi[sz])ing|how|why"
+    r"|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
     r"|cuando|come|perché|quando|как|почему|когда|если)\b",
     re.IGNORECASE,
 )
@@ -160,8 +177,10 @@ def denies_itself(text: str) -> bool:
     of something else.
     """
     head = _HEAD.match(text)
-    is_topic = head is not None and " " not in head["head"] and _ORDER_BEHIND.match(text, head.end("head")) is not None
-    text = _ASIDE.sub("", head["head"] if head is not None and not is_topic else text)
+    if head is not None:
+        is_topic = " " not in head["head"] and _ORDER_BEHIND.match(text, head.end("head")) is not None
+        text = text[head.end("head") :] if is_topic else head["head"]
+    text = _ASIDE.sub("", text)
     found = _OWN.search(text)
     if found is None or _SUBORDINATES.search(text, 0, found.end()):
         return False
@@ -176,7 +195,11 @@ def _is_denying_title(title: str) -> bool:
     "No drastic acts" and "How aims go wrong" do not: what stands under them says how, and is to be.
     """
     bare = _ASIDE.sub("", title)
-    return _is_kind(title) or (_DENIES_AS_TITLE.search(bare) is not None and _NAMES_BOTH.search(bare) is None)
+    return (
+        _is_kind(title)
+        or _IN_BRACKETS.search(title) is not None
+        or (_DENIES_AS_TITLE.search(bare) is not None and _NAMES_BOTH.search(bare) is None)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -190,6 +213,17 @@ def _is_kind(title: str) -> bool:
         return False
     names_one = _NAMES_A_KIND.search(title) is not None and _FORBIDS_A_THING.match(title) is None
     return names_one or _ENDS_DENYING.search(title) is not None
+
+
+def title_of_tag(name: str) -> str:
+    """Return the words of a tag's name: `<do_not>` is "Do not"."""
+    return re.sub(r"[_-]+", " ", name).capitalize()
+
+
+def lead_of_tag(name: str) -> str:
+    """Return the lead that a tag is to the list in it: `<do_not>` is "Do not:"; empty for tags that don't deny."""
+    title = title_of_tag(name)
+    return f"{title}:" if _is_kind(title) or _BEGINS_DENYING.match(title) else ""
 
 
 class Over(NamedTuple):

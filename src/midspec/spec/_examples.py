@@ -33,8 +33,8 @@ _NOT_TO_SAY = (
 _LABELS = (
     (_NOT_TO_SAY, "BAD", False),
     (r"what (?:to|you can) say|say (?:this|instead|this instead)", "GOOD", False),
-    (r"do not|don['’]t|never|avoid|not this|instead of|rather than|wrong|fail|failed", "BAD", True),
-    (r"do|say|prefer|(?:but )?this|right|pass|passed|chosen", "GOOD", True),
+    (r"do not|don['’]t|never|avoid|not this|instead of|rather than|wrong|fail|failed|no", "BAD", True),
+    (r"do|say|prefer|(?:but )?this|right|pass|passed|chosen|yes", "GOOD", True),
 )
 _WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
 _ONE = r"(?:an? |the |una? |uno |une |eine[rs]? )?"
@@ -178,6 +178,8 @@ def read_label(text: str) -> Turn | None:
     if found:
         head = found["head"].strip("*_ \t")
         body = (found["body"] + text[4000:]).strip()
+        if head.lower() in ("yes", "no") and not sign and body and body[0] not in QUOTE_MARKS:
+            return None  # who answers, or rules, in own words
         is_strong = bool(sign) or text.lstrip().startswith(("**", "__")) or head.isupper()
         if (turn := _read_head(head, sign, is_strong)) is not None:
             if turn.role == "Assistant" and not turn.mark and (inner := _MARKED_BODY.match(body)):

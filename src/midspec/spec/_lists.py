@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from itertools import groupby, pairwise
 
+from midspec.spec._denials import lead_of_tag, title_of_tag
 from midspec.spec._pasted import NEW_LINE, prose_of
+from midspec.spec._tags import KNOWN_TAGS, opens_turns
 
 _ARROWS = "→➔➜➝➞⇒▸▹►▶"
 _PICTURES = "🔹🔸🔷🔶💠📌👉⭐✨🟦🟩🔘◆◇❖"
 # A mark that begins several lines, by its kind; those that may begin a sentence need a lead before them.
 _MARKS = re.compile(
     rf"(?P<circled>[①-⑳❶-❿➀-➓⓵-⓾㊀-㊉])[ \t、.]*|(?P<arrow>[{_ARROWS}]|->|=>)[ \t]+"
+    r"|(?P<bar>\|)[ \t]+(?=[^|\n]*\Z)"  # line blocks of reStructuredText
     rf"|(?P<picture>[{_PICTURES}])\ufe0f?(?![{_PICTURES}])[ \t]*"
     r"|(?P<example>\(@\w*\))[ \t]+|(?P<number>[(（](?:\d{1,2}|[一二三四五六七八九十]{1,3})[)）])[ \t]*"
     r"|(?P<dotted>§?\d{1,2}\.\d{1,2}(?:\.\d{1,2})?\.?|§[ ]?\d{1,3}\.?)[ \t]+"
@@ -30,6 +33,12 @@ _TAGS = (
 )
 _RULE = re.compile(rf"<(?P<tag>{_TAGS})\b[^<>]*>(?P<words>[^<>\n]+)</(?P=tag)[ \t]*>", re.IGNORECASE)
 _AROUND = re.compile(rf"</?(?:{_TAGS}|policie)s?\b[^<>]*>", re.IGNORECASE)
+# A tag that may deny the list in it, or the one sentence.
+_OPENS = re.compile(r"[ \t]*<(?P<tag>[A-Za-z][\w-]*)>[ \t]*(?:(?P<words>[^<>\n]*\S)[ \t]*</(?P=tag)>[ \t]*)?")
+# Forms of an answer, which stay as they are.
+_FORMS = re.compile(r"think(?:ing)?|thoughts?|reasoning|scratchpad|analysis|output|result|command|tool", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?:\S+\s+){2,}\S*[.!?。！？][\"”’»)*_]*")
+_ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+\S")
 _GRID = re.compile(r"[ \t]*\+(?:[-:]{2,}\+)+[ \t]*")
 _GRID_HEAD = re.compile(r"[ \t]*\+(?:[=:]{2,}\+)+[ \t]*")
 _ROW = re.compile(r"[ \t]*\|(?:[^|\n]*\|){2,}[ \t]*")
@@ -48,7 +57,42 @@ def with_plain_lists(lines: list[str]) -> list[str]:
             out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {rule['words'].strip()}" for rule in rules)
     _tables(out, prose)
     _items(out, prose)
+    _leads_of_tags(out, [at for at in prose if out[at].strip("\0 \t")])
     return out
+
+
+def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
+    """Write the lead that a tag is to the list in it where it denies (`<do_not>`), and those of tags behind such.
+
+    Where an item stands right behind such a list it would be denied with it: then no tag leads.
+    """
+    leads: dict[int, str] = {}
+    was_denied, before, turn = False, "", ""
+    for at, following in pairwise([*filled, filled[-1] if filled else 0]):
+        tag, last, before = _OPENS.fullmatch(lines[at]), before, lines[at].rstrip("*_ ")
+        if before.lstrip().startswith("</") and lead_of_tag(before.strip("</> \t")) and _ITEM.match(lines[following]):
+            return
+        if not turn and (opened := opens_turns(before)) and f"</{opened}>" not in before:
+            turn = f"</{opened}>"
+        elif turn and turn in before:
+            turn = ""
+        if (
+            turn
+            or tag is None
+            or tag["tag"].lower() in KNOWN_TAGS
+            or _FORMS.fullmatch(tag["tag"])
+            or opens_turns(before)
+        ):
+            continue
+        lead = lead_of_tag(tag["tag"])
+        if tag["words"]:  # under `Answer in this form:` it stays as it is
+            if lead or (_SENTENCE.fullmatch(tag["words"]) and not last.endswith(_LEADS)):
+                lines[at] = f"{NEW_LINE}{f'{lead} ' * bool(lead)}{tag['words']}{NEW_LINE}"
+        elif _ITEM.match(lines[following]) and (lead or was_denied):
+            leads[at] = lead or f"{title_of_tag(tag['tag'])}:"
+            was_denied = bool(lead)
+    for at, lead in leads.items():
+        lines[at] += f"{NEW_LINE}{lead}"
 
 
 def _items(lines: list[str], prose: list[int]) -> None:
@@ -58,6 +102,8 @@ def _items(lines: list[str], prose: list[int]) -> None:
     for kind, run in groupby(filled, key=lambda at: _kind_of(lines[at])):
         run_of = list(run)
         last_line = lines[run_of[-1]]
+        if kind == "bar" and before and _OF_DELIMITERS.issuperset(before):
+            kind = ""  # a table of one column
         if kind == "label":  # paragraphs with a label each stay paragraphs
             every = frozenset(run_of)
             run_of = [at for at in run_of if every & {at - 1, at + 1}]

@@ -20,7 +20,7 @@ from midspec.spec._lists import with_plain_lists
 from midspec.spec._notes import with_plain_notes
 from midspec.spec._page import read_page, turns_of_page
 from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
-from midspec.spec._tags import WRAPPERS, is_turn_tag, opens_turns
+from midspec.spec._tags import BLOCK_TAGS, KNOWN_TAGS, WRAPPERS, is_turn_tag, opens_turns
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
@@ -75,13 +75,9 @@ _JUMP = re.compile(r"[ \t]*(?:[↑^⬆]\ufe0f?[ \t]*)?\[[^\[\]\n]{1,60}\]\(#[^()
 _DEFINITION = re.compile(r" {0,3}:[ \t]+(?P<text>\S.*)$")
 _NO_TERM = re.compile(r"[ \t]*(?:#|[-*+>|:][ \t|]|\d{1,9}[.)][ \t]|$)|.*[.!?:|][ \t]*$")
 
-_INLINE_TAGS = "a b i u em strong span small big sup sub kbd mark font abbr cite q var samp code ins dfn time wbr tt"
-_BLOCK_TAGS = "p div section article main header footer aside nav center details ul ol dl blockquote table thead tbody"
-_BLOCK_TAGS += " tfoot caption figure figcaption picture source img hr br iframe video audio html head body input label"
-KNOWN_TAGS = frozenset(f"{_INLINE_TAGS} {_BLOCK_TAGS} h1 h2 h3 h4 h5 h6 li dt dd tr td th summary".split())
 _COMPONENT = re.compile(r"</([A-Z][a-z]+[A-Za-z]*)>|^[ \t]*</([A-Za-z][\w.-]*)>[ \t]*$")
 _TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)(?:\s[^<>\n]*|/)?>")
-_BREAKS = frozenset(f"{_BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
+_BREAKS = frozenset(f"{BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
 _IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
 
 

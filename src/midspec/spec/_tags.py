@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from itertools import groupby
 
 from midspec.spec._examples import Turn, is_example, read_lines, spread
 from midspec.spec._label_words import MARK_OF, NOUNS, ROLE_OF, read_verdict
 
+# Of HTML.
+_INLINE_TAGS = "a b i u em strong span small big sup sub kbd mark font abbr cite q var samp code ins dfn time wbr tt"
+BLOCK_TAGS = "p div section article main header footer aside nav center details ul ol dl blockquote table thead tbody"
+BLOCK_TAGS += " tfoot caption figure figcaption picture source img hr br iframe video audio html head body input label"
+KNOWN_TAGS = frozenset(f"{_INLINE_TAGS} {BLOCK_TAGS} h1 h2 h3 h4 h5 h6 li dt dd tr td th summary".split())
 # Tags around turns that are none themselves.
 WRAPPERS = frozenset(
     ["example", "examples", "comparison", "conversation", "dialogue", "dialog", "transcript", "turns", "messages"]
@@ -29,6 +35,8 @@ _ASKED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _GAP = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
+_DIFF = re.compile(r"[`~][ \t]*(?:diff|patch)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[\"“'«„]?[^\W\d_a-z]\S*(?:\s+\S+){2,}(?<=[.!?…。！？\"”’»)*_])", re.DOTALL)
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 
 
@@ -127,6 +135,8 @@ def read_code(text: str) -> list[Turn]:
     inside = lines[1:] if is_fenced else lines
     if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):
         inside = inside[:-1]
+    if is_fenced and _DIFF.search(lines[0]):
+        return _changed(inside)
     mark = _of_attributes(inside[0])[1] if inside and wraps_alone(inside[0]) else ""
     if turns := read_tags("\n".join(inside)):
         return spread(_marked([turn._replace(body=unescape(turn.body)) for turn in turns], mark))
@@ -137,6 +147,17 @@ def read_code(text: str) -> list[Turn]:
     if is_fenced and len(turns) == 1 and (asked := _ASKED.fullmatch("\n".join(inside))):
         return [turns[0]._replace(body=asked["question"].strip()), Turn("Assistant", "", "", asked["answer"].strip())]
     return turns if title is None and is_example(turns, is_talk=True) else []
+
+
+def _changed(lines: list[str]) -> list[Turn]:
+    """Return the replies that a diff takes out and puts in their place; none where it is of code."""
+    turns: list[Turn] = []
+    for sign, run in groupby(filter(str.strip, lines), key=lambda line: line[0]):
+        words = " ".join(line[1:].strip() for line in run)
+        if sign not in "+-" or not _SENTENCE.fullmatch(words):
+            return []
+        turns.append(Turn("Assistant", "GOOD" if sign == "+" else "BAD", "", words))
+    return turns if len({turn.mark for turn in turns}) > 1 else []
 
 
 def _marked(turns: list[Turn], mark: str) -> list[Turn]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from midspec.spec._source import KNOWN_TAGS
+from midspec.spec._tags import KNOWN_TAGS
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
