@@ -37,8 +37,8 @@ from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, ge
 from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError
 from midspec.core.garbage import rare_collections
-from midspec.core.machine import leave_terminals
 from midspec.core.memory import restart_with_memory_settings
+from midspec.core.terminals import leave_terminals
 
 _ABOUT = """From a Model Spec to a trained model, and to a report that says how its alignment generalized.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -162,16 +161,3 @@ def _machine_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
-
-
-def leave_terminals() -> None:
-    """Let output to terminals go nowhere: one that was closed refuses every word, which would end what is written for.
-
-    Standard output and errors that are files or pipes stay.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
-        with suppress(OSError):  # closed before
-            if stat.S_ISCHR(os.fstat(number).st_mode):  # a closed terminal is none for `isatty`
-                os.dup2(nowhere, number)
-    os.close(nowhere)

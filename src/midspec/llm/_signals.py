@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from midspec.core.machine import leave_terminals
+from midspec.core.terminals import leave_terminals
 
 _LOG = logging.getLogger(__name__)
 _HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none

@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 
 from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import CheckpointError, ConfigError, DataError, note
-from midspec.core.machine import leave_terminals
+from midspec.core.terminals import leave_terminals
 from midspec.train._checkpoint import DAMAGED, save_model, writing
 from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob, last_checkpoint
 from midspec.train._ranks import ALONE, Ranks
