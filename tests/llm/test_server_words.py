@@ -92,12 +92,37 @@ PASSING: list[tuple[int, Any]] = [
     (400, error("Too many tokens, please wait before trying again.")),
     (403, {"error": "RPM limit exceeded. Please complete identity verification."}),
     (403, {"message": "You have exceeded a secondary rate limit."}),
+    (429, error("Allocated quota exceeded, please increase your quota limit.", code="insufficient_quota")),
 ]
 
 
 @pytest.mark.parametrize(("status", "body"), PASSING)
 def test_what_passes_is_waited_for(status: int, body: Any) -> None:
     assert isinstance(read(status, body), RateLimitError | ServerFaultError)
+
+
+AWS = "An error occurred ({}) when calling the Converse operation: {}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        # Gateways to Bedrock give what it refuses one status.
+        (500, {"detail": AWS.format("ThrottlingException", "Too many requests, please wait")}, RateLimitError),
+        (500, {"detail": AWS.format("ExpiredTokenException", "The security token is expired")}, ConfigError),
+        (400, {"detail": AWS.format("AccessDeniedException", "You don't have access to the model")}, ConfigError),
+        (400, {"detail": AWS.format("ValidationException", "The model identifier is invalid.")}, ConfigError),
+        (500, {"detail": AWS.format("InternalServerException", "Sorry.")}, ServerFaultError),
+        (500, error("litellm.RateLimitError: Limit 500, Used 500, Requested 1"), RateLimitError),
+        (500, error("AccessDeniedException while a log was written"), ServerFaultError),
+        (400, error("The request queue is full."), RateLimitError),
+        (400, [error("User location is not supported for the API use.")], ConfigError),
+        (400, error("Your organization must be verified to use the model"), ConfigError),
+        (400, error("This model is only supported in v1/responses and not here."), ConfigError),
+    ],
+)
+def test_what_gateways_say_under_one_status_is_told_apart(status: int, body: Any, kind: type[Exception]) -> None:
+    assert type(read(status, body)) is kind
 
 
 FILTERED: list[tuple[int, Any]] = [

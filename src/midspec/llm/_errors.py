@@ -43,6 +43,7 @@ BUSY = {429, 503, 529}
 _PASSING_STATUSES = {408, 409, 424, 425, 499}
 _THROTTLED = (
     "throttlingexception",
+    "allocated quota exceeded",
     "too many requests",
     "ratelimiterror",
     "rate limit exceeded",
@@ -52,10 +53,20 @@ _THROTTLED = (
     "rpm limit exceeded",
     "tpm limit exceeded",
 )
-_BAD_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|api_key_invalid|(?:invalid|incorrect) api[ _]key")
+_BAD_KEY = re.compile(
+    r"api[ _]key (?:is )?(?:not valid|invalid)|api_key_invalid|(?:invalid|incorrect) api[ _]key"
+    r"|\bexpiredtokenexception|\bunrecognizedclientexception|security token included in the request is"
+)
+# The account, or the place it is used from, has no access (AWS by gateways, Google, OpenAI).
+_NO_ACCESS = re.compile(
+    r"\baccessdeniedexception|\buser location is not supported|\bnot available in your country"
+    r"|\borgani[sz]ation must be verified"
+)
 _NO_MODEL = re.compile(
     r"\bmodel_not_found\b|\bmodel [`'\"]?[^`'\"\s]{1,100}[`'\"]? (?:does not exist|(?:was |is )?not found)"
-    r"|not a valid model|\bno such model\b|\binvalid model(?: name|_name)?\b|\bunknown model\b"
+    r"|not a valid model|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
+    r"|\b(?:supported only|only supported) in v1/\w+|operation does not work with the specified model"
+    r"|\bno such model\b|\binvalid model(?: name|_name)?\b|\bunknown model\b"
 )
 _BALANCE = re.compile("insufficient balance|余额不足")
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
@@ -224,7 +235,7 @@ def _wrong_request(
 
 def _is_throttled(status: int, text: str) -> bool:
     """Return whether a server speaks of a limit under a status that is for other things."""
-    return status in {400, 403} and any(sign in text for sign in _THROTTLED)
+    return status in {400, 403, 500, 502} and any(sign in text for sign in _THROTTLED)
 
 
 def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url_hint: str) -> MidspecError | None:
@@ -241,8 +252,9 @@ def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url
         or _is_throttled(status, text)
     ):
         return None
-    if status == 400:  # some servers say so of what others have a status for
-        status = 401 if _BAD_KEY.search(text) else 404 if _NO_MODEL.search(text) else status
+    if status == 400 or (status == 500 and "exception) when calling" in text):  # gateways to Bedrock say it of all
+        named = {401: _BAD_KEY, 403: _NO_ACCESS, 404: _NO_MODEL}  # some servers say so of what others have a status for
+        status = next((one for one, words_of in named.items() if words_of.search(text)), status)
     what, hint = {
         # A server may repeat a part of the key in its words.
         401: (

@@ -49,7 +49,6 @@ _LONGEST_PAUSE_S = 2.0
 _EPOCH_S, _EPOCH_MS, _EPOCH_US = 1e9, 1e12, 1e15
 _POLICY = re.compile(r"(?:^|;)\s*(q|w|r|t|limit|remaining|reset|qu)\s*=\s*\"?([\w.-]+)\"?")
 
-
 _WAIT_HEADERS = (
     *(("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0), ("x-retry-after", 1.0)),
     *(("x-ratelimit-retry-after", 1.0), ("x-ratelimit-reset-after", 1.0)),
@@ -208,13 +207,13 @@ def _first(*values: float | None) -> float | None:
 
 # In order: the first that is found tells.
 _WORDS: dict[LimitKind, str] = {
-    "concurrency": r"concurren\w*|simultaneous|in parallel|parallel requests?|too many (?:open )?connections",
+    "concurrency": r"concurren\w*|simultaneous|in parallel|parallel requests?|too many (?:open )?connections|并发",
     "input tokens": r"(?<!the )input[ _-]?tokens?|inputtokens|prompt tokens|\bitpm\b",
     "output tokens": r"(?<!input or )output[ _-]?tokens?|outputtokens|completion tokens|\botpm\b",
     "tokens": r"\"type\": ?\"tokens\"|\btp[mdh]\b|tokens? (?:per|rate)|tokensper|per-\w+ token|request tokens"
-    r"|too many tokens",
-    "requests": r"\"type\": ?\"requests\"|\brp[mdhs]\b|(?:requests?|calls) per|requestsper|models-per"
-    r"|requests? rate limit|number of requests|call rate limit|limit_rp[mdh]\b",
+    r"|too many tokens|allocated quota exceeded",
+    "requests": r"\"type\": ?\"requests\"|\brp[mdhs]\b|(?:requests?|calls) ?(?:per|/)|requestsper|models-per"
+    r"|requests? rate limit|number of requests|call rate limit|limit_rp[mdh]\b|limit of [\d,]+ per|请求频率|速率限制",
 }
 _LONGEST_TEXT = 20_000  # a gateway's page may be of any length
 _PER = {"second": 1.0, "sec": 1.0, "minute": MINUTE_S, "min": MINUTE_S, "hour": 3600.0, "hourly": 3600.0, "day": DAY_S}
@@ -229,6 +228,7 @@ _PER_WORDS = re.compile(
 _HOURS_WORDS = re.compile(
     r"\b(\d{1,2})[ -]?hours? (?:\w+ )?limit|\blimit (?:\w+ )?for (\d{1,2}) ?hour|(\d{1,2}) ?小时的?(?:\w\w)?上限"
 )
+_SECONDS_WORDS = re.compile(r"\bper (\d{1,6}) ?s(?:ec(?:ond)?s?)?\b")
 _SESSION_WORDS, _SESSION_HOURS = "session usage limit", 5
 _BY_LETTER = {"s": 1.0, "m": MINUTE_S, "h": 3600.0, "d": DAY_S}
 _WAIT_WORDS = re.compile(
@@ -239,7 +239,9 @@ _WAIT_WORDS = re.compile(
     r"|\b(?:retry_after|retryafter|retry-after|estimated_time)(_ms)?\"?[:=] ?\"?(\d+(?:\.\d+)?)"
 )
 _RESET_WORDS = re.compile(r"\"x-ratelimit-reset\": ?\"?(\d{10,16})\b")  # OpenRouter's header, in its body alone
-_LIMIT_WORDS = re.compile(r"\blimit[ :]+~?([\d,]+)|limit of ([\d,]+)|\b[rt]pm(?: rate limit)?: ?([\d,]+)")
+_LIMIT_WORDS = re.compile(
+    r"\blimit[ :]+~?([\d,]+)|limit (?:for \w+ \w+ \([^()]*\) )?of ([\d,]+)|\b[rt]pm(?: rate limit)?: ?([\d,]+)"
+)
 _REQUESTED_WORDS = re.compile(r"requested:? ~?([\d,]+)")
 
 
@@ -259,6 +261,8 @@ def read_refusal(text: str) -> Refusal:
         window_s = 3600.0 * int(next(filter(None, hours.groups())))
     elif _SESSION_WORDS in text:
         window_s = 3600.0 * _SESSION_HOURS
+    elif seconds := _SECONDS_WORDS.search(text):
+        window_s = float(seconds[1]) or None
     if "perday" in text or "per day" in text or "per-day" in text:  # a minute's limit may be named beside it
         window_s = DAY_S if "perminute" not in text and "per minute" not in text else window_s
     wait = _WAIT_WORDS.search(text)

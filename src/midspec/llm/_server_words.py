@@ -13,7 +13,8 @@ _ECHOES = ("failed_generation", "input", "flagged_input", "generated_text", "bod
 # The server is down, or full, and says so with a status that is for wrong requests (LM Studio, llama.cpp, vLLM, TGI).
 _FULL = re.compile(
     r"\bno (?:free |available |idle )?slots?\b|\bslots? (?:is |are )?(?:unavailable|not available|busy)"
-    r"|find (?:a )?(?:free |memory )?slot|\b(?:server|model|engine) is (?:currently )?(?:busy|overloaded|at capacity)"
+    r"|find (?:a )?(?:free |memory )?slot|\bqueue is full\b"
+    r"|\b(?:server|model|engine) is (?:currently )?(?:busy|overloaded|at capacity)"
 )
 _PASSING = re.compile(
     r"\bmodel (?:\S{1,100} )?(?:has |is |was |is currently )?(?:crashed|unloaded|unloading|being (?:un)?loaded"
@@ -147,7 +148,8 @@ def server_words(content: bytes) -> str:
 
 def is_unpaid(words: str) -> bool:
     """Return whether the server says that the account has no credit left."""
-    return _NO_CREDIT.search(words) is not None
+    # Alibaba gives the limit of a minute's tokens OpenAI's code.
+    return "allocated quota exceeded" not in words and _NO_CREDIT.search(words) is not None
 
 
 def is_shut(words: str) -> bool:
