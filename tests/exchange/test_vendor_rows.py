@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 
 import pytest
 
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, MidspecError
 from midspec.exchange import import_folder, read_chats, read_documents
 from midspec.exchange._formats import file_rows
 
@@ -59,6 +60,133 @@ def said_in(tmp_path, rows):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_folder(file, tmp_path / "out")
     return [[(message.role, message.content) for message in chat.messages] for chat in read_chats(tmp_path / "out")]
+
+
+USE = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}}
+RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "Sun."}]}
+ASKED, CALL = {"role": "user", "content": "Hi"}, {"name": "weather", "arguments": {"city": "Rome"}}
+TURNS = [
+    # Anthropic's parts.
+    (
+        [
+            ASKED,
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "A"}]},
+        ],
+        [("user", "Hi"), ("assistant", "A", "Hm.", [])],
+    ),
+    (
+        [
+            ASKED,
+            {"role": "assistant", "content": [{"type": "text", "text": "I look."}, USE]},
+            {"role": "user", "content": [RESULT, {"type": "text", "text": "Well?"}]},
+            {"role": "assistant", "content": "Sun."},
+        ],
+        [
+            *[("user", "Hi"), ("assistant", "I look.", None, [CALL]), ("tool", "Sun."), ("user", "Well?")],
+            ("assistant", "Sun.", None, []),
+        ],
+    ),
+    # Harmony's channels.
+    (
+        [
+            ASKED,
+            {"role": "assistant", "channel": "analysis", "content": "Hm."},
+            {
+                "role": "assistant",
+                "channel": "commentary",
+                "recipient": "functions.weather",
+                "content": '{"city": "Rome"}',
+            },
+            {"role": "tool", "name": "functions.weather", "content": "Sun."},
+            {"role": "assistant", "channel": "analysis", "content": "Good."},
+            {"role": "assistant", "channel": "final", "content": "Sun."},
+        ],
+        [
+            *[("user", "Hi"), ("assistant", "", "Hm.", [CALL]), ("tool", "Sun.")],
+            ("assistant", "Sun.", "Good.", []),
+        ],
+    ),
+    # Of a messenger: a channel that is none of these.
+    (
+        [{**ASKED, "channel": "general"}, {"role": "assistant", "channel": "general", "content": "A"}],
+        [("user", "Hi"), ("assistant", "A", None, [])],
+    ),
+]
+
+
+@pytest.mark.parametrize(("turns", "read"), TURNS)
+def test_reasoning_and_calls_in_parts_and_channels_are_the_assistants(tmp_path, turns, read):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"messages": turns}) + "\n")
+    import_folder(file, tmp_path / "out")
+    (chat,) = read_chats(tmp_path / "out")
+    assert read == [
+        (one.role, one.content, one.reasoning_content, [call["function"] for call in one.tool_calls])
+        if one.role == "assistant"
+        else (one.role, one.content)
+        for one in chat.messages
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"messages": [ASKED, {"role": "assistant", "channel": "analysis", "content": "Hm."}]}, "no answer behind it"),
+        ({"messages": [ASKED, {"role": "assistant", "content": [{"type": "image"}, USE]}]}, "no text (image)"),
+        ({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {}, "rejected": {}}, "pair of answers"),
+    ],
+)
+def test_a_row_without_an_answer_to_learn_is_told(tmp_path, row, words):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=re.escape(words)):
+        import_folder(tmp_path / "rows.jsonl", tmp_path / "out")
+
+
+def test_turns_in_input_with_an_output_are_a_chat(tmp_path):
+    assert said_in(tmp_path, [{"input": [ASKED], "output": "Hello", "reasoning": "on"}]) == [HI]
+
+
+CARD = "---\nconfigs:\n{}---\n"
+ROW = '{{"text": "{}"}}\n'
+LAYOUTS = [
+    # A configuration that is a folder, alone and with files named from there; braces; splits as the Hub names them.
+    ("- {config_name: a, data_dir: a}\n- {config_name: b, data_dir: b}\n", {"subset": "b"}, ["b/x.jsonl"]),
+    ("- {config_name: default, data_dir: a, data_files: '*.jsonl'}\n", {}, ["a/x.jsonl"]),
+    ("- {config_name: default, data_files: '{a,b}/x.jsonl'}\n", {}, ["a/x.jsonl", "b/x.jsonl"]),
+    ("", {"split": "train_sft"}, ["data/train_sft-00000-of-00001.jsonl"]),
+]
+
+
+@pytest.mark.parametrize(("card", "options", "read"), LAYOUTS)
+def test_folders_of_configurations_and_parts_are_read_as_the_datasets_library_does(tmp_path, card, options, read):
+    names = [
+        "a/x.jsonl",
+        "b/x.jsonl",
+        "x.jsonl",
+        *(f"data/{one}_sft-00000-of-00001.jsonl" for one in ("train", "test")),
+    ]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(ROW.format(name))
+    if card:
+        (tmp_path / "in" / "README.md").write_text(CARD.format(card))
+    import_folder(tmp_path / "in", tmp_path / "out", **options)
+    assert [document.text for document in read_documents(tmp_path / "out")] == read
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"README.md": CARD.format("- {config_name: default, data_files: t.jsonl}\n"), "a.jsonl": ROW}, "(t.jsonl)"),
+        ({"shard.tar": ""}, "(1 .tar)"),
+        ({"rows.txt": ROW.format("a") + ROW.format("b")}, "name it .jsonl"),
+    ],
+)
+def test_files_that_are_not_there_or_not_what_they_are_called_are_told(tmp_path, files, words):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(MidspecError, match=re.escape(words)):
+        import_folder(tmp_path, tmp_path / "out")
 
 
 TWO = [{"text": "Ada waits."}, {"text": "Ada asks."}]

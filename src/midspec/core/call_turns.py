@@ -1,23 +1,34 @@
-"""Calls of tools as LlamaFactory and ms-swift keep them: each a turn of a role of its own."""
+"""Calls of tools and reasoning as others keep them: turns of their own, or parts of a turn.
+
+LlamaFactory and ms-swift have turns of calls, gpt-oss's Harmony turns of channels, Anthropic parts of a content.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-from midspec.core.chat_rows import ROLES
+from midspec.core.chat_rows import ROLES, BadRowError
 
 _CALLING = ("function_call", "tool_call")
+_ANALYSIS, _FUNCTIONS = "analysis", "functions."
+_CHANNELS = (_ANALYSIS, "commentary", "final")
+_THOUGHTS = ("thinking", "redacted_thinking")
 
 
 def with_calls(turns: Sequence[Any]) -> list[Any]:
     """Return turns whose calls of tools are the assistant's: in its turn before them, and several at once in one.
 
-    A turn that is no call (no JSON, or without a name) stays as it is.
+    A turn that is no call (no JSON, or without a name) stays as it is. What Harmony's `analysis` or Anthropic's part
+    `thinking` says is the reasoning of the assistant's turn.
+
+    Raises:
+        BadRowError: the assistant's analysis has no turn of its own behind it.
     """
     found: list[Any] = []
-    for turn in turns:
+    for turn in chain.from_iterable(map(_parts_apart, _with_channels(turns))):
         role_key, text_key = ("role", "content") if isinstance(turn, dict) and "role" in turn else ("from", "value")
         role = turn.get(role_key) if isinstance(turn, dict) else None
         before = found[-1] if found and isinstance(found[-1], dict) else {}
@@ -45,3 +56,58 @@ def _calls(value: Any) -> list[dict[str, Any]]:
     listed = value if isinstance(value, list) else [value]
     is_call = all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in listed)
     return [{"type": "function", "function": call} for call in listed] if is_call else []
+
+
+def _with_channels(turns: Sequence[Any]) -> list[Any]:
+    """Return Harmony's turns with what is analysed as the reasoning of the assistant's turn behind it."""
+    found: list[Any] = []
+    thoughts: list[str] = []
+    for turn in turns:
+        is_assistants = isinstance(turn, dict) and turn.get("role") == "assistant"
+        channel = turn.get("channel") if is_assistants and turn.get("channel") in _CHANNELS else None
+        if channel == _ANALYSIS and isinstance(turn.get("content"), str):
+            thoughts.append(turn["content"])
+            continue
+        if thoughts and not is_assistants:
+            break
+        rest = {key: value for key, value in turn.items() if key != "channel"} if channel else turn
+        recipient = rest.get("recipient") if channel else None
+        if isinstance(recipient, str) and recipient.startswith(_FUNCTIONS):
+            call = {"name": recipient.removeprefix(_FUNCTIONS), "arguments": rest.get("content") or "{}"}
+            rest = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]}
+        found.append({**rest, "reasoning_content": "\n".join(thoughts)} if thoughts else rest)
+        thoughts = []
+    if thoughts:
+        raise BadRowError(f"has a turn of the channel {_ANALYSIS!r} and no answer behind it")
+    return found
+
+
+def _parts_apart(turn: Any) -> list[Any]:
+    """Return a turn of Anthropic's with its thoughts and calls beside its text, and results of tools as turns."""
+    parts = turn.get("content") if isinstance(turn, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        return [turn]
+    kinds = {part.get("type") for part in parts}
+    if turn.get("role") == "user" and "tool_result" in kinds:
+        results = [
+            {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": part.get("content") or ""}
+            for part in parts
+            if part.get("type") == "tool_result"
+        ]
+        rest = [part for part in parts if part.get("type") != "tool_result"]
+        return results + ([{**turn, "content": rest}] if rest else [])
+    if turn.get("role") != "assistant" or not kinds & {"tool_use", *_THOUGHTS}:
+        return [turn]
+    thoughts = [part["thinking"] for part in parts if isinstance(part.get("thinking"), str)]
+    calls = [
+        {
+            "id": part.get("id"),
+            "type": "function",
+            "function": {"name": part.get("name"), "arguments": part.get("input")},
+        }
+        for part in parts
+        if part.get("type") == "tool_use"
+    ]
+    text = [part for part in parts if part.get("type") not in ("tool_use", *_THOUGHTS)]
+    beside = {"reasoning_content": "\n".join(thoughts)} if thoughts else {}
+    return [{**turn, "content": text or "", **beside, **({"tool_calls": calls} if calls else {})}]

@@ -6,7 +6,7 @@ import errno
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,8 @@ _SHOWN_ENDINGS = 5
 _SPLITS = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
 _SPLITS |= {"testing": "test", "eval": "test", "evaluation": "test"}
 _SPLITS |= {name: name for name in ("train", "validation", "test")}
+_PART = re.compile(r"(?:\A|/)data/(?P<split>[\w.]+)-\d{5}-of-\d{5}[^/]*\Z")
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
 def raw_rows(path: Path, *, config: str | None = None, split: str | None = None) -> Iterator[RawRow]:
@@ -73,8 +75,9 @@ def data_files(path: Path, *, config: str | None = None, split: str | None = Non
         by_split = {split: _chosen(by_split, split, path)}
     found = sorted(file for files in by_split.values() for file in files)
     if not found:
-        what = "holds no JSONL, JSON, parquet, CSV or text file"
-        raise MissingError(what, where=str(path), hint="Name a file or folder of rows")
+        endings = _endings(file for files in _files_by_kind(path).values() for file in files)
+        what = f"holds no JSONL, JSON, parquet, CSV or text file{f' ({endings})' if endings else ''}"
+        raise MissingError(what, where=str(path), hint="Name a file or folder of rows, unpacked where it is an archive")
     return found
 
 
@@ -100,10 +103,17 @@ def _files_by_split(folder: Path, config: str | None) -> dict[str, list[Path]]:
     by_split = _files_of_card(folder, config)
     if by_split is not None:
         return by_split
-    by_split = {}
+    return _files_by_names(folder)
+
+
+def _files_by_names(folder: Path) -> dict[str, list[Path]]:
+    by_split: dict[str, list[Path]] = {}
     for file in _row_files(folder):
-        words = re.split(r"[^a-z]+", file.relative_to(folder).as_posix().lower())
-        by_split.setdefault(next((_SPLITS[word] for word in words if word in _SPLITS), ""), []).append(file)
+        name = file.relative_to(folder).as_posix()
+        part = _PART.search(name)  # as the Hub writes it, whatever the split is called
+        words = [part["split"]] if part else re.split(r"[^a-z]+", name.lower())
+        known = next((_SPLITS[word] for word in words if word in _SPLITS), part["split"] if part else "")
+        by_split.setdefault(known, []).append(file)
     return by_split
 
 
@@ -132,8 +142,12 @@ def passed_over(path: Path) -> str:
         return ""
     kinds = _files_by_kind(path)
     read = min(kinds)
-    others = [file for kind, files in kinds.items() if kind != read for file in files]
-    endings = Counter(file.suffix.lower() for file in others if file.stem.lower() not in _ABOUT)
+    return _endings(file for kind, files in kinds.items() if kind != read for file in files)
+
+
+def _endings(files: Iterable[Path]) -> str:
+    """Return how many files there are of each ending, but for those about the others."""
+    endings = Counter(file.suffix.lower() for file in files if file.stem.lower() not in _ABOUT)
     named = [f"{n} {ending or 'without an ending'}" for ending, n in endings.most_common()]
     return ", ".join([*named[:_SHOWN_ENDINGS], "..."] if len(named) > _SHOWN_ENDINGS else named)
 
@@ -151,7 +165,7 @@ def _files_of_card(folder: Path, config: str | None) -> dict[str, list[Path]] | 
 
 
 def _card_files(configs: list[dict[str, Any]], config: str | None, folder: Path) -> dict[str, list[Path]] | None:
-    listed = [entry for entry in configs if "data_files" in entry]
+    listed = [entry for entry in configs if "data_files" in entry or "data_dir" in entry]
     if not listed:
         return None
     names = [str(entry.get("config_name", "default")) for entry in listed]
@@ -160,16 +174,32 @@ def _card_files(configs: list[dict[str, Any]], config: str | None, folder: Path)
     if wanted not in names:
         what = f"has no configuration {wanted!r}" if wanted else "has several configurations and no default"
         raise DataError(what, where=str(folder), hint=f"Name one of {', '.join(names)}")
-    files = listed[names.index(wanted)]["data_files"]
+    entry = listed[names.index(wanted)]
+    folder = folder / str(entry.get("data_dir") or "").strip("/")
+    if (files := entry.get("data_files")) is None:
+        return _files_by_names(folder)
     patterns: dict[str, list[str]] = {}
     # A card may give one pattern, a list of them, or a list by split.
     for entry in files if isinstance(files, list) else [files]:
         name, paths = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
         patterns.setdefault(name, []).extend([paths] if isinstance(paths, str) else paths)
-    return {
-        str(name): [file for pattern in paths for file in folder.glob(pattern) if file.is_file()]
+    found = {
+        str(name): [file for each in map(_spread, paths) for one in each for file in folder.glob(one) if file.is_file()]
         for name, paths in patterns.items()
     }
+    if not any(found.values()):
+        what = f"its card names data files that are not there ({next(iter(patterns.values()), [''])[0]})"
+        raise MissingError(what, where=str(folder), hint="Get the whole data set, or name the data file itself")
+    return found
+
+
+def _spread(pattern: str) -> list[str]:
+    """Return the patterns that one with braces stands for (`{a,b}.jsonl`)."""
+    found = _BRACES.search(pattern)
+    if found is None:
+        return [pattern]
+    head, tail = pattern[: found.start()], pattern[found.end() :]
+    return [one for part in found[1].split(",") for one in _spread(f"{head}{part}{tail}")]
 
 
 def _front_matter(card: Path) -> dict[str, Any]:

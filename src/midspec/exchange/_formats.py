@@ -300,6 +300,10 @@ def _text_row(opened: IO[bytes], file: Path, root: Path, encoding: str) -> RawRo
     """Return a whole text file as a row, with its path as `source`."""
     source = file.name if file == root else file.relative_to(root).as_posix()
     try:
-        return RawRow(str(file), {"text": opened.read().decode("utf-8-sig").strip(), "source": source})
+        text = opened.read().decode("utf-8-sig").strip()
+        lines = [line.encode("utf-8", "surrogatepass") for line in text.split("\n", 2)[:2]]
+        is_json = len(lines) > 1 and all(map(_is_object, lines))
+        fault = "is JSON, an object a line, under the name of a text: name it .jsonl" if is_json else ""
+        return RawRow(str(file), {"text": text, "source": source}, fault)
     except UnicodeDecodeError as error:
         return RawRow(str(file), {"source": source}, f"not {encoding}: {one_line(error)}")

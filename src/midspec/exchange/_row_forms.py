@@ -106,7 +106,9 @@ def pair_of(found: Mapping[str, Any]) -> tuple[str, str] | None:
     asked, answer = (next((key for key in keys if key in found), None) for keys in (_ASKED, _ANSWERS))
     if asked or {"chosen", "rejected"} <= set(found):
         return (asked, answer) if asked and answer else None
-    return next((pair for pair in _OTHER_PAIRS if all(isinstance(found.get(key), str) for key in pair)), None)
+    pair = next((pair for pair in _OTHER_PAIRS if all(isinstance(found.get(key), str) for key in pair)), None)
+    is_turns = isinstance(found.get("output"), str) and _is_list_of_turns(found.get("input"))  # Nemotron's
+    return ("input", "output") if is_turns else pair
 
 
 def refuse_parts(found: Mapping[str, Any]) -> None:

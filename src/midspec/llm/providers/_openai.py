@@ -137,6 +137,7 @@ class OpenAIClient(SdkClient):
 
     def hidden_status(self, reply: Any) -> int | None:
         """Return the status of an error that something in front of the model puts into a reply of status 200."""
+        reply = reply[0] if isinstance(reply, list) and len(reply) == 1 else reply  # Google's form of an error
         if not isinstance(reply, dict) or reply.get("choices"):
             return None
         codes = [n_counted(reply.get(name)) for name in ("code", "status", "status_code")]
@@ -256,7 +257,7 @@ class OpenAIBatches(SdkBatches):
             BatchRefusedError: the provider took none of it, or no longer knows it.
         """
         batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
-        status = self.part(batch, "status")
+        status = str(self.part(batch, "status")).lower()
         if status == "failed":
             errors = getattr(getattr(batch, "errors", None), "data", None) or []
             words = "; ".join(f"{getattr(one, 'code', '')}: {getattr(one, 'message', '')}" for one in errors)[:300]
