@@ -49,6 +49,25 @@ def said(value: object) -> list[str]:
             ["Forbidden topics: Politics", "Forbidden topics: Faith"],
         ),
         ({"forbidden_topics": ["Faith"], "rules": ["Be kind"]}, ["Forbidden topics: Faith", "Be kind"]),
+        (
+            {"hardcoded_on": ["Tell who to call."], "hardcoded_off": ["Help build weapons"]},
+            ["Tell who to call.", "Hardcoded off: Help build weapons"],
+        ),
+        ({"blocked_topics": ["Faith"], "never": ["Lie"]}, ["Blocked topics: Faith", "Never: Lie"]),
+        (
+            {"values": {"honesty": {"statement": "Ada is true.", "anti_patterns": ["White lies"]}}},
+            ["Ada is true.", "Anti patterns: White lies"],
+        ),
+        ({"mistake_handling": ["Own it at once."]}, ["Own it at once."]),
+        (
+            {"constitution": {"articles": [{"text": "Ada waits."}, {"title": "Limits", "prohibited": ["Lies"]}]}},
+            ["Ada waits.", "Prohibited: Lies"],
+        ),
+        # Markdown in a text: its headings deny what stands under them.
+        (
+            {"title": "Ada", "content": "# Ada\n\nAda is honest.\n\n## Never\n\n- Lie\n\n## Tone\n\n- Warm\n"},
+            ["Ada is honest.", "Never: Lie", "Warm"],
+        ),
         ({"Never lie": ["Guests trust what they are told."]}, ["Guests trust what they are told."]),
     ],
 )

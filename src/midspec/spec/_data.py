@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from midspec.core.errors import SpecError
 from midspec.core.records import Strict
+from midspec.spec._denials import lead_of_tag
 
 
 class Rule(Strict):
@@ -48,6 +49,7 @@ _DEFINED_KEYS = ("dimension", "attribute", "aspect", "criterion", "label")  # na
 _RULE_KEYS = frozenset(["trait", "principle", "rule", "statement", "clause"])  # of these no page has its own
 _NAME_KEYS = ("domain", "name", "title")
 _LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
+_MORE_LIST_KEYS = ("articles", "guidelines", "tenets", "commandments", "laws", "policies", "directives", "standards")
 _NESTED_KEYS = (*_LIST_KEYS, "subrules", "sub_rules", "children", "items", "subsections")
 # Chats, data sets and what explains a rule: texts under these are no rules.
 _NO_RULES = _words(
@@ -95,9 +97,7 @@ _ABOUT = _words(
     "source sources url link language lang tag tags type kind status slug model metadata meta $schema schema key order "
     "questions additional_questions"
 )
-_OFF_WORDS = frozenset(
-    ["deprecated", "removed", "disabled", "inactive", "rejected", "obsolete", "archived", "retired", "draft"]
-)
+_OFF_WORDS = _words("deprecated removed disabled inactive rejected obsolete archived retired draft")
 _MAX_DEPTH = 20
 QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
 _YAML_BEGINS = re.compile(
@@ -179,9 +179,8 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
 
 def _is_turn(value: Mapping[str, object]) -> bool:
     """Return whether an entry is a turn of a chat (`{"role": ..., "content": ...}`, `{"from": "human", ...}`)."""
-    if "role" in value and "content" in value:
-        return True
-    return any(str(value.get(key, "")).lower() in _WHO for key in _WHO_KEYS)
+    has_both = "role" in value and "content" in value
+    return has_both or any(str(value.get(key, "")).lower() in _WHO for key in _WHO_KEYS)
 
 
 def _examples(value: Mapping[str, object]) -> Iterator[str]:
@@ -227,8 +226,9 @@ def _leads(value: Mapping[str, object]) -> dict[str, str]:
         return {}
     leads = {key: _LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") or _named_lead(key, value) for key in value}
     texts = {key: _texts_of(value[key]) for key, lead in leads.items() if lead}
-    # `required: yes` is a flag.
-    said = (key for key, own in texts.items() if len(own) > 1 or (own and (" " in own[0] or " " in leads[key])))
+    # `required: yes` is a flag, and `required: [name]` a schema's.
+    lists = {key for key, lead in leads.items() if isinstance(value[key], list) and lead != "Required:"}
+    said = (key for key, own in texts.items() if len(own) > 1 or (own and (key in lists or " " in own[0] + leads[key])))
     return {key: leads[key] for key in said}
 
 
@@ -236,8 +236,10 @@ def _named_lead(key: object, value: Mapping[str, object]) -> str:
     """Return the lead that a longer key is over its list, or an empty text."""
     words = " ".join(re.split(r"[\s_-]+", str(key).strip(" :")))
     found, entries = _NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
-    if found is None or " " not in words or not isinstance(entries, list):
+    if not isinstance(entries, list) or (found is not None and " " not in words):
         return ""
+    if found is None:
+        return lead_of_tag(words)
     is_lead = found["kind"] or found["verb"] or all(len(one.split()) <= _MAX_THING_WORDS for one in _texts_of(entries))
     return f"{words[0].upper()}{words[1:]}:" if is_lead else ""
 
@@ -344,8 +346,7 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         # A text over a list of rules introduces them; one with subrules is a rule itself.
         for inner in _NESTED_KEYS if depth and not is_off else ():
             is_below = isinstance(value.get(inner), list | dict)
-            below = _rules(value[inner], str(name or domain), depth - 1) if is_below else ()
-            yield from (rule.model_copy(update={"is_nested": True}) for rule in below)
+            yield from map(_as_nested, _rules(value[inner], str(name or domain), depth - 1) if is_below else ())
     elif depth and isinstance(value, dict) and not _is_off(value):
         own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
         if lists := _lists(value):
@@ -353,8 +354,13 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
             beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
             yield Rule.model_validate({**about, **beside, "is_nested": True})
             yield from _of_names(_named(value), own, depth)
-        for key in _NESTED_KEYS if lists else _LIST_KEYS:
-            yield from _rules(value.get(key, []), own, depth - 1)
+        for key in _NESTED_KEYS if lists else (*_LIST_KEYS, *_MORE_LIST_KEYS):
+            found = _rules(value.get(key, []), own, depth - 1)
+            yield from map(_as_nested, found) if key in _MORE_LIST_KEYS else found
+
+
+def _as_nested(rule: Rule) -> Rule:
+    return rule.model_copy(update={"is_nested": True})
 
 
 def _named(value: Mapping[str, object]) -> dict[str, object]:
@@ -369,15 +375,10 @@ def _named(value: Mapping[str, object]) -> dict[str, object]:
 
 def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
     """Yield the rules of objects whose keys are names: `{"Honesty": ["Ada never lies.", ...], "1": "Ada asks."}`."""
-    if (
-        not depth
-        or not isinstance(value, dict)
-        or _is_turn(value)
-        or _NO_RULES & {str(key).lower() for key in value}
-        or _is_off(value)
-    ):
+    if not depth or not isinstance(value, dict) or _is_turn(value) or _is_off(value):
         return
-    if not all(isinstance(inner, str | list | dict) for inner in value.values()):
+    no_rules = _NO_RULES & {str(key).lower() for key in value}
+    if no_rules or not all(isinstance(inner, str | list | dict) for inner in value.values()):
         return
     for name, inner in value.items():
         own = str(name)
@@ -388,9 +389,8 @@ def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
             found = [Rule(id="" if not own.isdigit() else own, name="" if own.isdigit() else own, text=words)]
         else:
             found = list(_rules(inner, own, depth - 1)) or list(_of_names(inner, own, depth - 1))
-        for rule in found:
-            if rule.whole.strip():
-                yield rule.model_copy(update={"is_nested": True, "domain": rule.domain or domain})
+        for rule in (one for one in found if one.whole.strip()):
+            yield rule.model_copy(update={"is_nested": True, "domain": rule.domain or domain})
 
 
 def _is_off(value: Mapping[str, object]) -> bool:

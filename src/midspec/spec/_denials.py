@@ -68,7 +68,8 @@ _MORE_NEGATIONS = (
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
     r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
-    r"|blocked(?= (?:content|topics?|subjects?|targets?|words?|phrases?|requests?|actions?|commands?|domains?)\b)"
+    r"|(?:blocked|denied|restricted|excluded)(?= (?:content|topics?|subjects?|targets?|words?|phrases?|requests?"
+    r"|actions?|behaviou?rs?|commands?|domains?)\b)|(?:hard|soft)coded (?:behaviou?rs |defaults )?(?:\(always )?off\b"
     r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?"
     r"|prohibit(?:ed|ions?)"
     r"|forbidden|banned|disallowed|unacceptable"
@@ -131,6 +132,7 @@ _FORBIDS_A_THING = re.compile(
 )
 _ASKS = re.compile(
     r"\W*(?:(?:handl|respond|deal|correct|recover|learn|own|admit|report|acknowledg|fix|apologi[sz])ing|how|why"
+    r"|(?:mistakes?|violations?) (?:handling|recovery|correction|response)"
     r"|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
     r"|cuando|come|perché|quando|как|почему|когда|если)\b",
     re.IGNORECASE,

@@ -13,6 +13,7 @@ from midspec.core.fingerprint import hash_text, id_of
 from midspec.core.records import Clause, ClauseKind, Section, Spec
 from midspec.spec._blocks import Block, scan_blocks
 from midspec.spec._data import QUESTIONS, Rule, rules_of_data
+from midspec.spec._denials import is_denial
 from midspec.spec._example_blocks import gather_examples
 from midspec.spec._examples import read_label
 from midspec.spec._headings import as_headings
@@ -109,6 +110,11 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
             words = (rule.text or rule.whole.replace("\n- ", "\n")).split()
             title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
             path = (rule.domain, title) if rule.domain else (title,)
+        if any(block.kind == "heading" and is_denial(block.text) for block in reader.blocks):  # it denies what follows
+            sections += map(reader.plain, reader.by_headings(path[-1], ids))
+            parts += [part._replace(first=0, last=0) for part in reader.parts]
+            is_marked = True
+            continue
         section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.whole, ids)
         sections.append(reader.plain(section) if reader.is_marked or reader.is_recut else section)
         is_marked |= reader.is_marked or reader.is_recut
@@ -156,14 +162,15 @@ class _Reader:
         ids, headings = _Ids(), [block for block in self.blocks if block.kind == "heading"]
         title = next((self.inline.clean(head.text) for head in headings if head.level == 1 and head.text), "")
         title = title or self.source.title or name
-        sections = self._by_headings(title, ids) if headings else self._by_paragraphs(ids)
+        sections = self.by_headings(title, ids) if headings else self._by_paragraphs(ids)
         for label, text in self.source.footnotes.items():
             if label not in self._used_notes:
                 first, last = self.source.note_lines.get(label, (0, 0))
                 self.parts.append(Part(first, last, "footnote without a mark", text))
         return title, sections
 
-    def _by_headings(self, title: str, ids: _Ids) -> list[Section]:
+    def by_headings(self, title: str, ids: _Ids) -> list[Section]:
+        """Return the sections under the headings, and one of the given title for what stands before the first."""
         blocks, lines = self.blocks, self.source.lines
         heads = [index for index, block in enumerate(blocks) if block.kind == "heading"]
         sections = []
