@@ -43,7 +43,7 @@ _FORBIDDEN = (
 )
 _FORBIDDEN_ALONE = r"নিষিদ্ধ|ممنوع|پرہیز|پرهیز|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
 # "including but not limited to", "not only kind, but also:"
-_NO_LIMIT = r" (?:limited|restricted|confined) to\b| (?:only|just|merely|simply)\b[^:]*\bbut\b"
+_NO_LIMIT = r" (?:limited|restricted|confined) to\b| (?:only|just|merely|simply)\b[^:]{0,300}\bbut\b"
 # Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
 _NEGATIONS = (
     rf"\b(?:not(?!{_NO_LIMIT})|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
@@ -58,7 +58,7 @@ _NEGATIONS = (
     r"|\b(?!olmazsa olmaz|olmazlar)(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
 _MORE_NEGATIONS = (
-    r"\b(?:(?<!\()no(?! se limit)|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
+    r"\b(?:(?<!\()no(?! se limit| negociable)|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
     r"|steers? (?:clear|away)|(?:stays?|keeps?) (?:clear of|away from)"
     r"|stop(?:s|ped)? doing|rather than|instead of"
     r"|nie(?! tylko\b)|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
