@@ -86,6 +86,11 @@ def said(text: str) -> list[str]:
         ("## DRY (Don't repeat yourself)\n\n- Say it once", ["Say it once"]),
         ("## Blocked tasks\n\n- Ask the owner.", ["Ask the owner."]),
         ("## Blocked targets (NEVER fetch)\n\n- Local files", ["Blocked targets (NEVER fetch): Local files"]),
+        ("### Tier 1 — Hard stops\n\n- Share keys", ["Tier 1 — Hard stops: Share keys"]),
+        (
+            '❌ "I am so sorry!" → ✅ "Noted."',
+            ['example: Reply marked BAD: "I am so sorry!"\nReply marked GOOD: "Noted."'],
+        ),
         ("## Blocked topics\n\n- Elections", ["Blocked topics: Elections"]),
         (
             "## Never\n\n- **Secrets** — No sharing\n- **Pushy** — No sales talk",

@@ -70,7 +70,7 @@ _KINDS = (
     r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
     r"|(?:blocked|denied|restricted|excluded)(?= (?:content|topics?|subjects?|targets?|words?|phrases?|requests?"
     r"|actions?|behaviou?rs?|commands?|domains?)\b)|(?:hard|soft)coded (?:behaviou?rs |defaults )?(?:\(always )?off\b"
-    r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line)s?"
+    r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line|stop)s?"
     r"|prohibit(?:ed|ions?)"
     r"|forbidden|banned|disallowed|unacceptable"
     r"|anti[ -]?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"

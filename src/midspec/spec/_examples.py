@@ -89,6 +89,7 @@ _REASON = re.compile(
     r"|^[ \t]{0,8}[*_]{0,3}(?:why|reason|rationale|explanation))[*_]{0,3}[:：][*_]{0,3}(?=\s*\S)",
     re.IGNORECASE | re.MULTILINE,
 )
+_SIGNS = "".join(SIGN_OF) + "\ufe0f \t"
 _SIGNED = re.compile(rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*(?P<body>.*)", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(?P<head>[^()（）\[\]]*?)\s*[(（\[](?P<inner>[^()（）\[\]]*)[)）\]]\s*[*_]*\s*")
 _EXAMPLE = re.compile(
@@ -302,7 +303,10 @@ def _turned(turn: Turn) -> list[Turn]:
     found = _TURNED.fullmatch(turn.body) if turn.mark == "BAD" else None
     if found is None:
         return [turn]
-    return [turn._replace(body=found["bad"].strip()), Turn("Assistant", "GOOD", "", found["good"].strip())]
+    return [
+        turn._replace(body=found["bad"].strip()),
+        Turn("Assistant", "GOOD", "", found["good"].lstrip(_SIGNS).strip()),
+    ]
 
 
 def with_reason(turn: Turn) -> Turn:
