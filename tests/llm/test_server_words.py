@@ -253,6 +253,10 @@ def test_a_choice_with_an_error_and_no_end_broke_off(text: str) -> None:
     assert isinstance(failing(completion("network_error", text)), BrokenReplyError)
 
 
+def test_an_error_in_a_list_of_one_is_an_error_under_status_200_too() -> None:
+    assert type(failing(web.json_response([error("Quota", code=429)]))) is RateLimitError
+
+
 def test_a_choice_that_ended_is_whole_whatever_stands_beside_it() -> None:
     (outcome,), _ = ask(lambda _: completion("stop", "Tea.", error=UPSTREAM))
     assert (outcome.kind, outcome.text) == ("ok", "Tea.")
