@@ -7,18 +7,19 @@ import json
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaTokenizer
 
 from midspec.cli import main
 from midspec.core.artifact import read_record
 from midspec.exchange import trace
 from midspec.models import quiet
-from midspec.models._for_readers import add_older_keys
+from midspec.models._for_readers import add_older_keys, copy_vocabularies
 from midspec.study import TrainStep, build_step
 from midspec.train import TrainJob
 
@@ -185,6 +186,45 @@ def test_transformers_4_finds_its_keys_and_today_reads_the_same(chain: Path, tmp
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert config["torch_dtype"] == config["dtype"] == "bfloat16"
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"global_head_dim": 16}, {"global_head_dim": 16}),
+        ({"global_head_dim": 8}, {"global_head_dim": 8}),
+        (
+            {"global_head_dim": 16, "num_global_key_value_heads": 1, "attention_k_eq_v": True},
+            {"global_head_dim": 16, "num_global_key_value_heads": 1},
+        ),
+    ],
+)
+def test_the_heads_of_gemma_4s_full_attention_stand_in_an_export_as_in_its_own_files(
+    chain: Path, tmp_path: Path, sizes: dict[str, Any], expected: dict[str, int]
+) -> None:
+    kinds = ["sliding_attention", "full_attention"]
+    config = AutoConfig.for_model("gemma4_text", head_dim=8, num_hidden_layers=2, layer_types=kinds, **sizes)
+    config.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(chain / "runs" / "aligned")
+    tokenizer.save_pretrained(tmp_path)
+    before = json.loads((tmp_path / "config.json").read_text())
+    add_older_keys(tokenizer, tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert {key: value for key, value in settings.items() if "global" in key} == expected
+    assert AutoConfig.from_pretrained(tmp_path).per_layer_config[1].head_dim == sizes["global_head_dim"]
+    assert settings["per_layer_config"] == before["per_layer_config"]
+
+
+def test_the_files_of_a_processor_go_along_with_a_model_that_has_towers_alone(chain: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(chain / "runs" / "aligned")
+    base, out = tmp_path / "base", tmp_path / "out"
+    tokenizer.save_pretrained(base)
+    (base / "preprocessor_config.json").write_text("{}")
+    out.mkdir()
+    for config, is_there in (({"model_type": "llama"}, False), ({"vision_config": {"hidden_size": 8}}, True)):
+        (out / "config.json").write_text(json.dumps(config))
+        copy_vocabularies(AutoTokenizer.from_pretrained(base), out)
+        assert (out / "preprocessor_config.json").is_file() is is_there
 
 
 def test_a_tokenizer_that_puts_no_bos_says_so_since_transformers_4_would_put_one(tmp_path: Path) -> None:

@@ -87,21 +87,20 @@ def saved(tmp_path: Path, byte_tokenizer: Any) -> Callable[..., Path]:
 
     def save(family: str = "llama", **sizes: Any) -> Path:
         torch.manual_seed(0)
-        config = AutoConfig.for_model(
-            family,
-            vocab_size=len(byte_tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=8,
-            initializer_range=0.2,
-            pad_token_id=0,
-            eos_token_id=1,
-            bos_token_id=None,
-            **sizes,
-        )
+        usual = {
+            "vocab_size": len(byte_tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "initializer_range": 0.2,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "bos_token_id": None,
+        }
+        config = AutoConfig.for_model(family, **usual | sizes)
         folder = tmp_path / family
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
         byte_tokenizer.save_pretrained(folder)

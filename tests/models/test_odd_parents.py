@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Callable
@@ -17,8 +18,15 @@ from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError
 from midspec.core.records import Message
-from midspec.models import ChatTemplate, find_checkpoint, load_model, load_tokenizer, open_checkpoint
-from midspec.models._open import _refusal, refuse_quantised
+from midspec.models import (
+    ChatTemplate,
+    find_checkpoint,
+    load_model,
+    load_tokenizer,
+    open_checkpoint,
+    router_logits_as_read,
+)
+from midspec.models._open import _refusal, refuse_uncomputed
 
 Saved = Callable[..., Path]
 IDS = torch.tensor([[20, 30, 40, 50]])
@@ -126,19 +134,78 @@ def test_an_fp8_parent_is_computed_in_one_dtype_and_as_its_scales_say(
     assert not hasattr(model.config, "quantization_config")  # what is saved of it is plain
 
 
+DEEPSEEK = {
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "num_key_value_heads": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="found where a stage opens it")
+@pytest.mark.parametrize(
+    ("family", "sizes", "changed", "reason"),
+    [
+        ("deepseek_v2", {**DEEPSEEK, "topk_method": "group_limited_greedy"}, {"n_group": "none"}, ""),
+        ("deepseek_v3", DEEPSEEK, {"n_group": 3}, "invalid for input of size 4"),
+        ("mixtral", {"num_local_experts": 4}, {"num_experts_per_tok": 20}, "selected index k out of range"),
+        ("deepseek_v3", DEEPSEEK, {}, None),
+        ("mixtral", {"num_local_experts": 4}, {}, None),
+        ("gemma2", {"query_pre_attn_scalar": 8}, {}, None),
+    ],
+)
+def test_a_configuration_that_opens_and_cannot_be_computed_is_refused_in_one_line(
+    saved: Saved, family: str, sizes: dict[str, Any], changed: dict[str, Any], reason: str | None
+) -> None:
+    folder = saved(family, **sizes)
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {key: None if value == "none" else value for key, value in changed.items()}
+    (folder / "config.json").write_text(json.dumps(settings))
+    if reason is None:
+        assert load_model(find_checkpoint(str(folder)), dtype=torch.float32).config.model_type == family
+        return
+    error = refusal(folder)
+    assert "the model that config.json describes can't be computed" in error.what
+    assert reason in error.what
+    assert f"configuration of {family}" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"num_key_value_heads": 4}, "its saved weights have other sizes than its configuration gives"),
+        ({"hidden_act": "swishy"}, "nothing is known as 'swishy'"),
+    ],
+)
+def test_what_does_not_open_is_refused_in_words_of_its_reason(
+    saved: Saved, changed: dict[str, Any], words: str
+) -> None:
+    folder = saved("llama")
+    change(folder / "config.json", **changed)
+    assert words in refusal(folder).what
+
+
 def test_a_quantised_parent_that_is_not_computed_here_is_refused(saved: Saved) -> None:
     folder = saved("llama")
     model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
-    refuse_quantised(model, str(folder))
+    refuse_uncomputed(model, str(folder))
     model.hf_quantizer = SimpleNamespace(quantization_config=SimpleNamespace(quant_method="fp8"))
-    refuse_quantised(model, str(folder))
+    refuse_uncomputed(model, str(folder))
 
     def fails(*_: Any) -> None:
         raise RuntimeError("no kernel for this device")
 
     model.model.layers[0].self_attn.q_proj.forward = fails
     with pytest.raises(CheckpointError, match=r"quantised \(fp8\), and are not computed on cpu \(no kernel"):
-        refuse_quantised(model, str(folder))
+        refuse_uncomputed(model, str(folder))
 
 
 def test_a_text_with_a_token_beyond_the_embeddings_is_refused_before_it_is_computed(saved: Saved) -> None:
@@ -169,7 +236,7 @@ def test_a_lack_of_memory_is_no_refusal_of_quantised_weights(saved: Saved, monke
 
     monkeypatch.setattr(model, "forward", full)
     with pytest.raises(torch.OutOfMemoryError):
-        refuse_quantised(model, "m")
+        refuse_uncomputed(model, "m")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +264,13 @@ def test_a_router_whose_logits_the_configuration_asks_for_is_evaluated_and_train
     plain = answers()
     change(folder / "config.json", output_router_logits=True)
     assert answers() == plain
+    model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+    for kept in (copy.deepcopy(model), model):  # a copy, as of a model that several processes train
+        with router_logits_as_read(kept):
+            assert kept.config.output_router_logits is True
+        assert kept.config.output_router_logits is False
+    with router_logits_as_read(AutoModelForCausalLM.from_config(model.config)) as nothing:
+        assert nothing is None
 
 
 def test_code_that_a_parent_names_beside_a_known_kind_is_not_carried_on(saved: Saved, tmp_path: Path) -> None:
@@ -226,4 +300,6 @@ def test_a_kind_that_is_no_model_of_text_is_refused_by_its_name(saved: Saved) ->
     change(folder / "config.json", model_type="llava", architectures=None)
     error = refusal(folder)
     assert "a Llava is no model of text alone" in error.what
-    assert "language model" in str(error.hint)
+    assert "save its language model (its text_config, a llama)" in str(error.hint)
+    change(folder / "config.json", model_type="qwen2_5_vl")  # its text model has no class of its own
+    assert "Use a model of text, of the same family" in str(refusal(folder).hint)

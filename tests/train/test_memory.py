@@ -39,6 +39,26 @@ def test_all_weights_of_a_model_are_counted_once_and_whole_training_needs_four_t
     assert forecast.lasting == 4 * n_bytes
 
 
+def test_layers_that_differ_in_their_heads_are_counted_as_their_mean(make_job: MakeJob) -> None:
+    """Gemma 4 gives the sizes of its layers one by one, and transformers no size for all of them."""
+    sizes = {"head_dim": 8, "global_head_dim": 16, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes |= {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 64, "hidden_size_per_layer_input": 0}
+    kinds = ["sliding_attention", "sliding_attention", "full_attention", "full_attention"]
+    shapes = {}
+    for name, changed in {"even": {"global_head_dim": 8}, "differ": {}}.items():
+        config = AutoConfig.for_model(
+            "gemma4_text",
+            num_hidden_layers=4,
+            layer_types=kinds,
+            **{**sizes, "vocab_size_per_layer_input": 64, **changed},
+        )
+        shapes[name] = sizes_of(AutoModelForCausalLM.from_config(config)).shape
+    assert (shapes["even"].queries, shapes["even"].keys) == (32, 16)
+    assert (shapes["differ"].queries, shapes["differ"].keys) == (48, 24)
+    line = forecast_memory(sizes_of(AutoModelForCausalLM.from_config(config)), make_job(), 1, **FORECAST).line()
+    assert "()" not in line
+
+
 def test_a_divided_model_needs_less_in_each_process_and_checkpointing_less_for_a_batch(
     make_job: MakeJob, tiny_model: Callable[..., Any]
 ) -> None:

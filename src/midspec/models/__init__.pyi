@@ -37,6 +37,8 @@ from ._open import load_tokenizer as load_tokenizer
 from ._open import open_config as open_config
 from ._open import pick_device as pick_device
 from ._open import refuse_second_adapter as refuse_second_adapter
+from ._open import refuse_uncomputed as refuse_uncomputed
+from ._open import router_logits_as_read as router_logits_as_read
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
 from ._precision import hidden_size_of as hidden_size_of

@@ -17,12 +17,16 @@ from midspec.models._open import load_tokenizer
 
 # What llama.cpp's converter and mistral-common read of a tokenizer, and transformers 5 does not write again.
 _VOCABULARIES = ("tokenizer.model", "tekken.json", "vocab.json", "merges.txt")
+# What a server reads before it opens a model of images or sound, also where it is asked for text alone.
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+_BESIDE_TEXT = ("vision_config", "audio_config")
 
 
 def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
     """Copy files of a vocabulary that lie beside a tokenizer into the folder that it was saved in.
 
-    None of them is needed here: where they can't be had, nothing is copied.
+    So are those of a processor, beside a model that was saved with its towers for images or sound. None of them is
+    needed here: where they can't be had, nothing is copied.
 
     Args:
         tokenizer: as it was opened.
@@ -30,9 +34,11 @@ def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
         bases: checkpoints that it may come from, where its own folder lacks a file; another vocabulary's is not taken.
     """
     places = [str(tokenizer.name_or_path), *(base for base in bases if base)]
+    config = json.loads(path.read_text(encoding="utf-8")) if (path := folder / "config.json").is_file() else {}
+    wanted = _VOCABULARIES + (_PROCESSORS if any(config.get(tower) for tower in _BESIDE_TEXT) else ())
     for place in dict.fromkeys(filter(None, places)):
         try:
-            found = {name: path for name in _VOCABULARIES if (path := _beside(place, name)) is not None}
+            found = {name: path for name in wanted if (path := _beside(place, name)) is not None}
             missing = {name: path for name, path in found.items() if not (folder / name).exists()}
             if missing and (place == places[0] or load_tokenizer(place).get_vocab() == tokenizer.get_vocab()):
                 for name, path in missing.items():
@@ -77,6 +83,7 @@ def add_older_keys(tokenizer: Any, folder: Path) -> None:
         config = json.loads(path.read_text(encoding="utf-8"))
         for part in (config, *(value for value in config.values() if isinstance(value, dict))):
             _add_older_rope_keys(part)
+            _add_older_head_keys(part)
             part |= {"torch_dtype": part["dtype"]} if part.get("dtype") else {}
         write_json(path, config)
     path = folder / "tokenizer_config.json"
@@ -102,3 +109,20 @@ def _add_older_rope_keys(part: dict[str, Any]) -> None:
         own = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
         scaling = {key: value for key, value in rope.items() if key not in own}
         part |= own | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaling})
+
+
+_HEADS_BY_KIND = ("gemma4", "diffusion_gemma", "embedding_gemma2")
+_OLDER_HEADS = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
+
+
+def _add_older_head_keys(part: dict[str, Any]) -> None:
+    """Name the heads of a Gemma 4's layers of full attention as its own files do, beside `per_layer_config`.
+
+    transformers 5.23 writes the sizes of each layer that differs from the others, and drops the keys that readers of
+    the parent's files know (llama.cpp, versions before): these take 512 for a size that is not there.
+    """
+    if not str(part.get("model_type")).startswith(_HEADS_BY_KIND) or "head_dim" not in part:
+        return
+    differing = next(iter((part.get("per_layer_config") or {}).values()), {})
+    part |= {old: differing[new] for new, old in _OLDER_HEADS.items() if new in differing}
+    part.setdefault("global_head_dim", part["head_dim"])

@@ -21,7 +21,7 @@ from midspec.models._answers import opens_reasoning
 from midspec.models._cache import NO_PREFIX, Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
 from midspec.models._generation import continue_batch
-from midspec.models._open import load_model, pick_device, refuse_quantised, tokenizer_of, use_threads
+from midspec.models._open import load_model, pick_device, refuse_uncomputed, tokenizer_of, use_threads
 from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype, rope_switch_in, window_in
 from midspec.models._results import Generation, OptionScore, PromptTooLongError
 from midspec.models._scoring import (
@@ -365,8 +365,8 @@ def open_checkpoint(
             exact = cache(lambda: load_model(checkpoint, dtype=torch.float32).to(place).eval())
     tokenizer = tokenizer_of(checkpoint)
     model = load_model(checkpoint, dtype=chosen).to(place).eval()
-    refuse_quantised(model, checkpoint.model)
-    # An adapter opens in float32 over whatever base.
-    model = model if exact is None else model.to(chosen)
+    if exact is not None and getattr(model, "hf_quantizer", None) is None:
+        model = model.to(chosen)  # an adapter opens in float32 over whatever base
+    refuse_uncomputed(model, checkpoint.model)
     template = ChatTemplate(tokenizer, template_args, ends=generation_ends(model))
     return LanguageModel(model, tokenizer, place, template, exact)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
@@ -14,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.records import Checkpoint
@@ -182,19 +185,40 @@ def load_model(
     if parts := left_out(model, opened):
         told = f"{len(parts)} of its weights are left out, as text is computed without them ({min(parts)}, say)"
         note(f"{told}: what is trained or exported from it lacks them", opened)
+    # Set by others to train a mixture's router: then every pass computes that loss, and fails behind a cache.
+    model.router_logits_as_read = _set_router_logits(model)
     for part in (model.config, model.config.get_text_config()):
-        # Set by others to train a mixture's router: then every pass computes that loss, and fails behind a cache.
-        if getattr(part, "output_router_logits", False):
-            part.output_router_logits = False
         if hasattr(part, "auto_map"):  # names code that lies beside the files, and that nothing here needs
             del part.auto_map
     if not getattr(model, "is_quantized", False) and getattr(open_config(opened), "quantization_config", None):
         # transformers 5.23 dequantises FP8 where there is no GPU for it, and leaves the other weights as saved.
         note(f"its weights are quantised, and are computed as {model.dtype}", checkpoint.model)
         model = cast_weights(model, dtype if isinstance(dtype, torch.dtype) else model.dtype)
-    elif not torch.cuda.is_available():
-        refuse_quantised(model, checkpoint.model)
+    if not torch.cuda.is_available():
+        refuse_uncomputed(model, checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
+
+
+def _set_router_logits(model: Any, values: Sequence[Any] = (False, False)) -> list[Any]:
+    """Set `output_router_logits` of a model's configurations where they have it; returns what it was."""
+    parts = (model.config, model.config.get_text_config())  # one and the same for most
+    before = [getattr(part, "output_router_logits", None) for part in parts]
+    for part, old, new in zip(parts, before, values, strict=True):
+        if old is not None:
+            part.output_router_logits = new
+    return before
+
+
+@contextmanager
+def router_logits_as_read(model: Any) -> Iterator[None]:
+    """Have the configuration of a model from `load_model` say of router logits what its parent's did, to be saved."""
+    before = getattr(model, "router_logits_as_read", None)  # a model that was built has none
+    set_now = None if before is None else _set_router_logits(model, before)
+    try:
+        yield
+    finally:
+        if set_now is not None:
+            _set_router_logits(model, set_now)
 
 
 def cast_weights(model: Any, dtype: torch.dtype) -> Any:
@@ -218,27 +242,34 @@ def cast_weights(model: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def refuse_quantised(model: Any, where: str) -> None:
-    """Refuse a model with quantised weights that can't be computed where they are; any other is passed.
+def refuse_uncomputed(model: Any, where: str) -> None:
+    """Refuse a model that can't be computed where it is, as its weights are quantised or its configuration is odd.
+
+    Some sizes meet in the layers alone (a DeepSeek's groups of experts), and transformers opens whatever they are.
 
     Raises:
         CheckpointError: a pass over one token fails.
     """
-    if (quantizer := getattr(model, "hf_quantizer", None)) is None:
-        return
     device = model.get_input_embeddings().weight.device
     try:
         with torch.inference_mode():
-            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device))
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
     except torch.OutOfMemoryError:
         raise
-    except (*OPENING_ERRORS, NotImplementedError) as error:
-        method = getattr(
-            quantizer.quantization_config.quant_method, "value", quantizer.quantization_config.quant_method
-        )
+    except (*OPENING_ERRORS, NotImplementedError, NameError) as error:
+        if "can't allocate memory" in str(error):  # torch on a CPU
+            raise
         reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
+        if (quantizer := getattr(model, "hf_quantizer", None)) is None:
+            raise CheckpointError(
+                f"the model that config.json describes can't be computed ({reason})",
+                where=where,
+                hint=f"Check its values against transformers' configuration of {model.config.model_type}",
+            ) from error
+        method = quantizer.quantization_config.quant_method
         raise CheckpointError(
-            f"its weights are quantised ({method}), and are not computed on {device.type} ({reason})",
+            f"its weights are quantised ({getattr(method, 'value', method)}), and are not computed on {device.type} "
+            f"({reason})",
             where=where,
             hint="Use the model's checkpoint in bfloat16, or save a dequantised copy of this one",
         ) from error
@@ -291,11 +322,15 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
     reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    if "ignore_mismatched_sizes" in reason:  # transformers shows which, in a table for a terminal
+        reason = "its saved weights have other sizes than its configuration gives"
+    elif isinstance(error, KeyError):
+        reason = f"nothing is known as {reason}"
     if found := _NO_TEXT_MODEL.search(reason):
         return CheckpointError(
             f"a {found[1]} is no model of text alone that transformers opens (AutoModelForCausalLM)",
             where=where,
-            hint="Use a model of text, or save its language model as a checkpoint of its own",
+            hint=_way_to_text(where),
         )
     if found := _NO_DTYPE.search(reason):
         name = found[1].removeprefix("torch.")
@@ -314,6 +349,18 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
         reason = "its .bin file is damaged, or holds more than weights"
     what = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})"
     return CheckpointError(what, where=where, hint=_HINT)
+
+
+def _way_to_text(name: str) -> str:
+    """Return what to do about a model of more than text: many have a language model within that opens by itself."""
+    kind = ""
+    with suppress(*OPENING_ERRORS):
+        config = open_config(name)
+        inner = config.get_text_config()
+        kind = "" if inner is config else inner.model_type
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return f"Use a model of text, or save its language model (its text_config, a {kind}) as a checkpoint of its own"
+    return "Use a model of text, of the same family, say"
 
 
 def _refuse_missing(names: set[str], where: str) -> None:

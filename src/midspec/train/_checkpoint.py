@@ -38,6 +38,7 @@ from midspec.models import (
     opened_name,
     quiet,
     rope_switch_in,
+    router_logits_as_read,
     set_template_defaults,
     tokenizer_of,
 )
@@ -350,7 +351,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:
             model.config.use_cache = True
             settle_generation(model, tokenizer)
             settle_tying(model)
-            with quiet():
+            with quiet(), router_logits_as_read(model):
                 model.save_pretrained(apart)
         tokenizer.save_pretrained(apart)
         copy_vocabularies(tokenizer, apart)

@@ -96,8 +96,9 @@ class Forecast(NamedTuple):
             for name in ("weights", *(("optimizer", "sampling") if self.is_sampled else learning))
             if getattr(self, name) >= 0.05 * self.total
         )
+        of_these = f" ({parts})" if parts else ""
         text = (
-            f"memory: about {self.total / _GB:.2g} GB of {self.available / _GB:.3g} GB on the {self.device} ({parts})"
+            f"memory: about {self.total / _GB:.2g} GB of {self.available / _GB:.3g} GB on the {self.device}{of_these}"
         )
         return f"{text}; it may not fit: {self.remedy}" if self.total > self.available else text
 
@@ -116,7 +117,14 @@ def sizes_of(model: Any) -> Sizes:
     config = model.config.get_text_config()
     n_rows, hidden = model.get_input_embeddings().weight.shape
     usual = {"n_layer": 1, "n_embd": hidden, "n_head": 1, "vocab_size": n_rows}
-    shape = shape_of_config(lambda name: getattr(config, name, usual.get(name)))
+    # Layers of Gemma 4 differ in sizes, which its configuration then gives by layer alone.
+    layers = list(config.per_layer_config) if getattr(config, "is_heterogeneous", False) else [config]
+
+    def size(name: str) -> Any:
+        values = [getattr(layer, name, usual.get(name)) for layer in layers]
+        return sum(values) // len(values) if type(values[0]) is int else values[0]
+
+    shape = shape_of_config(size)
     assert shape is not None, "the usual sizes stand for those that a configuration does not name"
     weights = list(model.named_parameters())
     trained = sum(weight.numel() for _, weight in weights if weight.requires_grad)
