@@ -34,7 +34,8 @@ def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
         bases: checkpoints that it may come from, where its own folder lacks a file; another vocabulary's is not taken.
     """
     places = [str(tokenizer.name_or_path), *(base for base in bases if base)]
-    config = json.loads(path.read_text(encoding="utf-8")) if (path := folder / "config.json").is_file() else {}
+    saved = folder / "config.json"
+    config = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
     wanted = _VOCABULARIES + (_PROCESSORS if any(config.get(tower) for tower in _BESIDE_TEXT) else ())
     for place in dict.fromkeys(filter(None, places)):
         try:
@@ -123,6 +124,6 @@ def _add_older_head_keys(part: dict[str, Any]) -> None:
     """
     if not str(part.get("model_type")).startswith(_HEADS_BY_KIND) or "head_dim" not in part:
         return
-    differing = next(iter((part.get("per_layer_config") or {}).values()), {})
+    differing: dict[str, Any] = next(iter((part.get("per_layer_config") or {}).values()), {})
     part |= {old: differing[new] for new, old in _OLDER_HEADS.items() if new in differing}
     part.setdefault("global_head_dim", part["head_dim"])

@@ -121,7 +121,7 @@ def sizes_of(model: Any) -> Sizes:
     layers = list(config.per_layer_config) if getattr(config, "is_heterogeneous", False) else [config]
 
     def size(name: str) -> Any:
-        values = [getattr(layer, name, usual.get(name)) for layer in layers]
+        values: list[Any] = [getattr(layer, name, usual.get(name)) for layer in layers]
         return sum(values) // len(values) if type(values[0]) is int else values[0]
 
     shape = shape_of_config(size)
