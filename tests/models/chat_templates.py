@@ -141,3 +141,13 @@ EOS_ONLY = (
     "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
+COMMAND = (  # an answer is closed, and then its turn
+    "{% for m in messages %}{{ '<|turn|><|' + m['role'] + '|>' }}{% if m['role'] == 'assistant' %}"
+    "{{ '<|answer|>' + m['content'] + '<|/answer|>' }}{% else %}{{ m['content'] }}{% endif %}{{ '<|/turn|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|turn|><|assistant|>' }}{% endif %}"
+)
+EOS_BEHIND_ALL = (  # EOS right behind the last turn of a chat, whosever it is
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% else %}{{ eos_token }}{% endif %}"
+)

@@ -44,3 +44,33 @@ def test_a_template_whose_end_is_no_token_says_so_and_stops_at_the_text() -> Non
     ]
     assert ChatTemplate(tokenizer_of("no tokens")).stop_texts == ("\n### User:",)
     assert ChatTemplate(tokenizer_of("chatml")).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("template", "special", "end"),
+    [
+        (
+            t.COMMAND,
+            ["<|turn|>", "<|/turn|>", "<|answer|>", "<|/answer|>", "<|user|>", "<|assistant|>"],
+            "<|/answer|><|/turn|>",
+        ),
+        (t.EOS_BEHIND_ALL, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
+        (t.ALWAYS_HEADER, ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
+    ],
+)
+def test_all_that_ends_a_turn_is_trained_on_and_nothing_of_what_ends_a_chat(
+    template: str, special: list[str], end: str
+) -> None:
+    eos = "<|/turn|>" if "<|/turn|>" in special else "<eos>"
+    tokenizer = byte_level(template, eos_token=eos, bos_token="<bos>", special=[one for one in special if one != eos])
+    found = ChatTemplate(tokenizer)
+    for turns in (["a", "b"], ["a", "b", "c", "d"]):
+        trained = ""
+        for row in found.training_rows([chat(*turns)])[0]:
+            trained += tokenizer.decode(
+                [one for one, is_trained in zip(row.ids, row.supervised, strict=True) if is_trained]
+            )
+        answers = [f"<|answer|>{one}" if "<|answer|>" in special else one for one in turns[1::2]]
+        assert trained == "".join(one + end for one in answers)
+    names = tokenizer.convert_ids_to_tokens(list(found.end_ids))
+    assert sorted(names) == sorted({eos, *(one for one in special if one in end)})

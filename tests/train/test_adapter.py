@@ -14,7 +14,7 @@ from peft import IA3Config, LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.errors import CheckpointError, ConfigError
-from midspec.models import quiet
+from midspec.models import quiet, refuse_uncomputed
 from midspec.train import LoraRecipe, Recipe, TrainJob, train
 from midspec.train._adapter import add_fresh_adapter, layer_weights, targeted
 
@@ -49,6 +49,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_oss": EXPERTS | {"head_dim": 8, "sliding_window": 16},
     "qwen2_moe": QWEN_EXPERTS | {"shared_expert_intermediate_size": 32},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "modernbert-decoder": {"bos_token_id": 2},  # its output head is called its decoder
 }
 WHOLE = {
     "llama": {},
@@ -115,6 +116,24 @@ def test_gpt2s_layers_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Name what there is, c_attn, c_proj, c_fc, or all-linear"):
         fresh("gpt2", sizes, LoraRecipe(r=2))
     assert len(targeted(fresh("gpt2", sizes, LoraRecipe(r=2, target_modules=("c_attn",))))) == 2
+
+
+@pytest.mark.parametrize("family", ["mamba", "falcon_mamba"])
+def test_names_that_peft_bars_in_a_family_are_not_offered(family: str) -> None:
+    sizes = {"state_size": 8, "num_key_value_heads": 4}
+    with pytest.raises(ConfigError, match=r"Name what there is, in_proj, x_proj, dt_proj$"):
+        fresh(family, sizes, LoraRecipe(r=2, target_modules="all-linear"))
+    assert targeted(fresh(family, sizes, LoraRecipe(r=2, target_modules=("in_proj",))))
+
+
+def test_an_adapter_on_layers_that_are_computed_otherwise_is_refused() -> None:
+    """DeepSeek V4's grouped output projection is a linear layer by its class, and takes other shapes."""
+    model = fresh("llama", {}, LoraRecipe(r=2))
+    layer = model.base_model.model.model.layers[0].self_attn.o_proj
+    refuse_uncomputed(model, "base")
+    layer.lora_A["default"] = torch.nn.Linear(8, 2)
+    with pytest.raises(CheckpointError, match=r"can't be computed with this adapter .* no plain linear layers"):
+        refuse_uncomputed(model, "base")
 
 
 def test_a_name_that_matches_nothing_is_refused_beside_those_that_do() -> None:

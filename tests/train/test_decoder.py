@@ -150,6 +150,7 @@ def test_models_of_this_form_are_computed_by_hand_in_short_rows(kind: str) -> No
         ("qwen2", {}),  # biases
         ("qwen3", {}),  # norms of queries and keys
         ("gemma", {"head_dim": 8}),  # scaled embeddings, another norm
+        ("olmo", {}),  # norms without weights
         ("llama", {"attention_bias": True}),
         ("llama", {"hidden_act": "gelu"}),
         ("llama", {"attention_dropout": 0.1}),

@@ -243,16 +243,17 @@ def cast_weights(model: Any, dtype: torch.dtype) -> Any:
 
 
 def refuse_uncomputed(model: Any, where: str) -> None:
-    """Refuse a model that can't be computed where it is, as its weights are quantised or its configuration is odd.
+    """Refuse a model that can't be computed where it is: quantised weights, odd configurations, misplaced adapters.
 
     Some sizes meet in the layers alone (a DeepSeek's groups of experts), and transformers opens whatever they are.
 
     Raises:
         CheckpointError: a pass over one token fails.
     """
-    device = model.get_input_embeddings().weight.device
+    device, training = model.get_input_embeddings().weight.device, model.training
+    model.eval()  # so that no random number is drawn
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # what a layer keeps of it may be used in training
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
     except torch.OutOfMemoryError:
         raise
@@ -260,19 +261,20 @@ def refuse_uncomputed(model: Any, where: str) -> None:
         if "can't allocate memory" in str(error):  # torch on a CPU
             raise
         reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
-        if (quantizer := getattr(model, "hf_quantizer", None)) is None:
-            raise CheckpointError(
-                f"the model that config.json describes can't be computed ({reason})",
-                where=where,
-                hint=f"Check its values against transformers' configuration of {model.config.model_type}",
-            ) from error
-        method = quantizer.quantization_config.quant_method
-        raise CheckpointError(
-            f"its weights are quantised ({getattr(method, 'value', method)}), and are not computed on {device.type} "
-            f"({reason})",
-            where=where,
-            hint="Use the model's checkpoint in bfloat16, or save a dequantised copy of this one",
-        ) from error
+        what = "the model that config.json describes can't be computed"
+        hint = f"Check its values against transformers' configuration of {model.config.model_type}"
+        if isinstance(model, PeftModel):
+            what = "the model can't be computed with this adapter"
+            hint = "Leave out target_modules that are no plain linear layers, or train all weights"
+        elif (quantizer := getattr(model, "hf_quantizer", None)) is not None:
+            method = quantizer.quantization_config.quant_method
+            what = (
+                f"its weights are quantised ({getattr(method, 'value', method)}), and are not computed on {device.type}"
+            )
+            hint = "Use the model's checkpoint in bfloat16, or save a dequantised copy of this one"
+        raise CheckpointError(f"{what} ({reason})", where=where, hint=hint) from error
+    finally:
+        model.train(training)
 
 
 def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:

@@ -75,7 +75,15 @@ def learn_ends(render: Render, control: ControlTokens, eos: str) -> TurnEnds:
         return TurnEnds(None, eos, is_written=False, is_eos_added=True, stop_texts=())
     if (found := control.first_end(after)) is not None:
         bare = render([_USER], ask=True) + ANSWER + after == render(answered, ask=False)
-        return TurnEnds(after, after[: found[1]], is_written=True, is_eos_added=False, stop_texts=(), is_bare=bare)
+        end, several = after[: found[1]], after.rstrip()
+        rest = several[found[1] :]
+        while (beside := control.first_end(rest)) is not None and beside[0] == 0:
+            rest = rest[beside[1] :]
+        # Command A closes its answer and then its turn; an EOS behind the last turn of a chat alone ends no turn.
+        if len(several) > len(end) and not rest:
+            follows = next_role(render, answered, {"role": "user", "content": NEXT})
+            end = several if (follows or "").startswith(several) else end
+        return TurnEnds(after, end, is_written=True, is_eos_added=False, stop_texts=(), is_bare=bare)
     follows = next_role(render, answered, {"role": "user", "content": NEXT})
     if follows is not None and (found := control.first_end(follows)) and not follows[: found[0]].strip():
         return TurnEnds(after, follows[: found[1]], is_written=False, is_eos_added=False, stop_texts=())
@@ -113,11 +121,11 @@ def join_ends(tokenizer: Any, ends: TurnEnds | None, more: Iterable[int]) -> tup
         ends: of its template; `None` without one.
         more: ends that a generation_config.json lists. Left as they were for another tokenizer, they can name words.
     """
+    added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     found = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     if ends is not None and ends.end:
         ids = tokenizer(ends.end.strip(), add_special_tokens=False)["input_ids"]
-        found += [int(token) for token in ids[-1:]]
-    added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+        found += [int(token) for token in ids if token in added or token == ids[-1]]
     found += [token for token in more if token in added]
     return tuple(dict.fromkeys(found))
 

@@ -49,7 +49,14 @@ def add_fresh_adapter(model: Any, lora: LoraRecipe, base: str) -> PeftModel:
             adapted = get_peft_model(model, config)
     except (ValueError, TypeError, RuntimeError, NotImplementedError, re.error) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"no such adapter can be added ({reason})", where=_WHERE, hint=_offer(weights)) from error
+        barred = re.search(r"Incompatible modules: \{([^}]*)\}", " ".join(str(error).split()))
+        kept = {
+            name: matrix
+            for name, matrix in weights.items()
+            if not barred or f"'{name.rpartition('.')[2]}'" not in barred[1]
+        }
+        hint = _offer(kept).removesuffix(f", or {ALL_LINEAR}") if barred else _offer(kept)
+        raise ConfigError(f"no such adapter can be added ({reason})", where=_WHERE, hint=hint) from error
     _refuse_what_is_missed(adapted, lora, weights, layers)
     return adapted
 
@@ -60,7 +67,7 @@ def layer_weights(model: Any) -> dict[str, Matrix]:
     They are the linear layers (and GPT-2's Conv1D), and the experts of a mixture, which are parameters of three
     dimensions. The output head, embeddings and the towers of other senses are none of them.
     """
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    decoder, head = _language_part(model), model.get_output_embeddings()
     prefix = _name_of(model, decoder)
     found: dict[str, Matrix] = {}
     for name, module in decoder.named_modules(prefix=prefix):
@@ -156,7 +163,7 @@ def _towers(model: Any) -> list[str]:
 
     Text never passes through them, so an adapter there learns nothing, and servers refuse it.
     """
-    prefix = _name_of(model, model.get_decoder())
+    prefix = _name_of(model, _language_part(model))
     above = f"{prefix.rpartition('.')[0]}." if "." in prefix else ""
     head = model.get_output_embeddings()
     beside = {
@@ -165,6 +172,12 @@ def _towers(model: Any) -> list[str]:
         if isinstance(module, torch.nn.Linear) and module is not head and not f"{name}.".startswith(f"{prefix}.")
     }
     return sorted(map(re.escape, beside)) if prefix else []
+
+
+def _language_part(model: Any) -> Any:
+    """Return the module that holds the language model's layers; ModernBERT's decoder is its output head."""
+    decoder = model.get_decoder()
+    return model.base_model if decoder is model.get_output_embeddings() else decoder
 
 
 def _name_of(model: Any, part: Any) -> str:

@@ -136,7 +136,9 @@ def _is_plain(layer: Any) -> bool:
     own = dict(layer.self_attn.named_children()) | dict(layer.mlp.named_children())
     own.pop("act_fn", None)
     is_linear = all(type(part) is torch.nn.Linear and part.bias is None for part in own.values())
-    return is_linear and set(own) == _ATTENTION_PARTS | _GATED_PARTS
+    norms = (layer.input_layernorm, layer.post_attention_layernorm)
+    has_weights = all(getattr(norm, "weight", None) is not None for norm in norms)  # OLMo's have none
+    return is_linear and has_weights and set(own) == _ATTENTION_PARTS | _GATED_PARTS
 
 
 class _Normed(NamedTuple):

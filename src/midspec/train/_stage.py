@@ -140,6 +140,7 @@ class _Run(NamedTuple):
 
 def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _Run:
     """Open the model, and refuse what can be refused before the first update."""
+    from midspec.models import refuse_uncomputed
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
     from midspec.train._probe import first_layers, training_dtype
@@ -161,6 +162,7 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
                 checkpoint.refuse_full_disk(model, folder)
                 checkpoint.try_saving(model, tokenizer, folder, where)
             with first_layers(model, ranks, device) as probed:
+                refuse_uncomputed(probed, where)
                 computation = _choose_computation(plan, probed, device, dtype)
             # Of several processes each has found parts of the first layers alone; checkpointing is asked for to save
             # the activations that the parts would keep.
