@@ -29,6 +29,7 @@ from midspec.models._scoring import (
     OptionIds,
     Row,
     computes_branches,
+    computes_padded,
     make_rows,
     near_ties,
     pad,
@@ -220,8 +221,11 @@ class LanguageModel:
     def _side(self, start: int, end: int | None = None) -> int:
         """Return a number that rows have in common which may stand in one batch: of a length, or from one to another.
 
-        Those that grow beyond where positions are taken otherwise do so together: all of one length.
+        Those that grow beyond where positions are taken otherwise do so together: all of one length. So are all that a
+        model takes which is not computed rightly behind padding.
         """
+        if not computes_padded(self.model, self.device):
+            return start
         switch = self._rope_switch or math.inf
         if start > switch:
             return -1

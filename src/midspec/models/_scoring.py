@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from midspec.models._cache import NO_PREFIX, Prefix, keeps_all
 from midspec.models._results import OptionScore
@@ -168,6 +170,42 @@ def _branches_agree(model: Any, device: torch.device) -> bool:
     expected = sum_logprobs(model, apart, entries, alone, NO_PREFIX)
     tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
     return all(abs(found[at].logprob - one.logprob) <= tolerance * abs(one.logprob) for at, one in expected.items())
+
+
+_KEEP_THEIR_PLACE = (DynamicLayer, DynamicSlidingWindowLayer)
+_COMPUTES_PADDED: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
+
+
+def computes_padded(model: Any, device: torch.device) -> bool:
+    """Return whether a sequence behind padding gets the score that it gets alone; measured once a model.
+
+    Attention masks padding. Layers that keep a state, or compress what came before, need to be told of it, and not all
+    are (transformers 5.23: RecurrentGemma, DeepSeek V4).
+    """
+    if model not in _COMPUTES_PADDED:
+        layers = DynamicCache(config=model.config).layers
+        plain = all(type(layer) in _KEEP_THEIR_PLACE for layer in layers)
+        _COMPUTES_PADDED[model] = plain or _padding_agrees(model, device)
+    return _COMPUTES_PADDED[model]
+
+
+def _padding_agrees(model: Any, device: torch.device) -> bool:
+    n_ids = int(model.get_input_embeddings().weight.shape[0])
+    long, short = ([at % n_ids for at in range(first, 25)] for first in (1, 12))
+    entries = [OptionIds(long, 4), OptionIds(short, 4)]
+    rows = make_rows(entries, worth_tokens=None)
+
+    def scores(parts: Sequence[list[Row]]) -> list[float]:
+        found: dict[int, OptionScore] = {}
+        for part in parts:
+            # With an ordinary token: where padding has an embedding of zeros, it may not show.
+            batch = pad([row.ids for row in part], NO_PREFIX, n_ids // 2, device)
+            found |= sum_logprobs(model, part, entries, batch, NO_PREFIX)
+        return [found[number].logprob for number in range(len(entries))]
+
+    together, alone = scores([rows]), scores([[row] for row in rows])
+    tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
+    return all(abs(a - b) <= tolerance * abs(b) for a, b in zip(together, alone, strict=True))
 
 
 def near_ties(prompts: Sequence[object], scores: Sequence[OptionScore]) -> list[int]:
