@@ -151,3 +151,11 @@ EOS_BEHIND_ALL = (  # EOS right behind the last turn of a chat, whosever it is
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
+GPT_OSS_CALLS = (  # what is said beside a call is written until an answer follows
+    "{% set done = messages[-1].role == 'assistant' and not messages[-1].tool_calls %}{% for m in messages %}"
+    "{% if m.tool_calls %}{% if m.content and not done %}{{ '<|start|>assistant<|channel|>' + m.content + '<|end|>' }}"
+    "{% endif %}{{ '<|start|>assistant to=' + m.tool_calls[0].function.name + '<|message|>{}<|call|>' }}"
+    "{% else %}{{ '<|start|>' + m.role + '<|message|>' + m.content }}"
+    "{{ '<|return|>' if m.role == 'assistant' else '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from midspec.core.errors import DataError
+from midspec.core.records import Chat, Message
 from midspec.models import ChatTemplate, generation_ends
 
 from . import chat_templates as t
@@ -74,3 +76,30 @@ def test_all_that_ends_a_turn_is_trained_on_and_nothing_of_what_ends_a_chat(
         assert trained == "".join(one + end for one in answers)
     names = tokenizer.convert_ids_to_tokens(list(found.end_ids))
     assert sorted(names) == sorted({eos, *(one for one in special if one in end)})
+
+
+CALL = {"type": "function", "function": {"name": "look", "arguments": {}}}
+
+
+@pytest.mark.parametrize("said", ["", "I look."])
+def test_an_answer_is_trained_on_behind_what_was_said_beside_a_call_before_it(said: str) -> None:
+    special = ["<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|call|>"]
+    tokenizer = byte_level(t.GPT_OSS_CALLS, eos_token="<|return|>", special=special)
+    template = ChatTemplate(tokenizer)
+    turns = [
+        Message(role="user", content="Weather?"),
+        Message(role="assistant", content=said, tool_calls=(CALL,)),
+        Message(role="tool", content="sunny"),
+        Message(role="assistant", content="It is sunny."),
+    ]
+    [row] = template.training_rows([Chat(messages=tuple(turns))])[0]
+    before = [turn.model_dump(exclude_none=True) for turn in turns[:-1]]
+    asked = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
+    assert tokenizer.decode(row.ids) == f"{asked}<|message|>It is sunny.<|return|>"
+    trained = tokenizer.decode([one for one, is_trained in zip(row.ids, row.supervised, strict=True) if is_trained])
+    beside = f"<|channel|>{said}<|end|><|start|>assistant" if said else ""
+    assert trained == f"{beside} to=look<|message|>{{}}<|call|><|message|>It is sunny.<|return|>"
+    with pytest.raises(DataError, match=r"does not write|not how it begins"):  # a turn that is left out is none
+        ChatTemplate(
+            byte_level(t.GPT_OSS_CALLS.replace("+ m.content }}", "}}"), eos_token="<|return|>", special=special)
+        ).training_rows([Chat(messages=tuple(turns))])

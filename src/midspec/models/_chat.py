@@ -285,6 +285,12 @@ class ChatTemplate:
         stem = prompt[: len(prompt) - len(opens_reasoning(prompt))]
         if not whole.startswith(stem):
             stem = prompt[: len(prompt) - len(closes_reasoning(prompt))]
+        if not whole.startswith(stem):
+            # A turn before it may be written otherwise once this one follows (gpt-oss, what is said beside a call).
+            before = self._renderer.render(turns[:-1], tools, ask=False)
+            header = stem.removeprefix(before) if stem.startswith(before) else ""
+            at = whole.rfind(header) if header.strip() else -1
+            whole = stem + whole[at + len(header) :] if at >= 0 else whole
         cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
         turn, end = cut if cut is not None else (None, "")
         if turns[-1].get("tool_calls") and end == self._ends.end and not self._ends.is_written:
