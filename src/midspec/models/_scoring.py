@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -183,8 +184,9 @@ def computes_padded(model: Any, device: torch.device) -> bool:
     are (transformers 5.23: RecurrentGemma, DeepSeek V4).
     """
     if model not in _COMPUTES_PADDED:
-        layers = DynamicCache(config=model.config).layers
-        plain = all(type(layer) in _KEEP_THEIR_PLACE for layer in layers)
+        plain = False
+        with suppress(ValueError, LookupError, AttributeError, TypeError):  # a family with a cache of its own
+            plain = all(type(layer) in _KEEP_THEIR_PLACE for layer in DynamicCache(config=model.config).layers)
         _COMPUTES_PADDED[model] = plain or _padding_agrees(model, device)
     return _COMPUTES_PADDED[model]
 
