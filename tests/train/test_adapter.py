@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from midspec.core.errors import CheckpointError, ConfigError
 from midspec.models import quiet, refuse_uncomputed
 from midspec.train import LoraRecipe, Recipe, TrainJob, train
 from midspec.train._adapter import add_fresh_adapter, layer_weights, targeted
+from midspec.train._checks import refuse_unopened
 
 MakeJob = Callable[..., TrainJob]
 SIZES: dict[str, Any] = {
@@ -134,6 +136,19 @@ def test_an_adapter_on_layers_that_are_computed_otherwise_is_refused() -> None:
     layer.lora_A["default"] = torch.nn.Linear(8, 2)
     with pytest.raises(CheckpointError, match=r"can't be computed with this adapter .* no plain linear layers"):
         refuse_uncomputed(model, "base")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_opened"), [("mllama_text_model", False), ("llama", True), ("llama4_text", True), ("gemma4", True)]
+)
+def test_all_weights_of_a_part_that_has_no_class_of_its_own_are_refused(kind: str, is_opened: bool) -> None:
+    """Llama 3.2 Vision's text part is opened out of the whole, and would be saved as what nothing opens."""
+    model = SimpleNamespace(config=AutoConfig.for_model(kind))
+    if is_opened:
+        refuse_unopened(model, "base")
+        return
+    with pytest.raises(CheckpointError, match=r"all weights of a MllamaText would be saved .*method to lora"):
+        refuse_unopened(model, "base")
 
 
 def test_a_name_that_matches_nothing_is_refused_beside_those_that_do() -> None:

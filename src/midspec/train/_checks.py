@@ -1,4 +1,4 @@
-"""Tests of the model that is trained: packed documents don't see each other, and training moves weights and logits."""
+"""Tests of the model that is trained: it opens again, packed documents are apart, and weights and logits move."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from pydantic import JsonValue
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from midspec.core.errors import CheckpointError
 from midspec.train._pack import Piece, collate
@@ -43,6 +45,27 @@ def refuse_leaks(model: Any, device: torch.device, where: str) -> None:
             f"packed documents see each other in this kind of model (logits move by {moved:.2g})",
             where=where,
             hint="Set recipe.pack to auto or never: one document a row",
+        )
+
+
+def refuse_unopened(model: Any, where: str) -> None:
+    """Refuse to train all weights of a model that could be saved and not be opened again.
+
+    The text part of Llama 3.2 Vision is opened out of a whole model, and has no class of its own to be opened by.
+
+    Args:
+        model: as it was opened.
+        where: names it in the error.
+
+    Raises:
+        CheckpointError: see above; an adapter is saved over the whole model, and opens.
+    """
+    if not isinstance(model, PeftModel) and type(model.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = type(model.config).__name__.removesuffix("Config")
+        raise CheckpointError(
+            f"all weights of a {kind} would be saved as a model that transformers does not open again",
+            where=where,
+            hint="Set recipe.method to lora, or use a model of text",
         )
 
 

@@ -142,6 +142,7 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
     """Open the model, and refuse what can be refused before the first update."""
     from midspec.models import refuse_uncomputed
     from midspec.train import _checkpoint as checkpoint
+    from midspec.train._checks import refuse_unopened
     from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
     from midspec.train._probe import first_layers, training_dtype
 
@@ -152,6 +153,7 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
         dtype = ranks.from_main(lambda: training_dtype(job, device))
         with ranks.in_turn():
             model = checkpoint.open_start(job, tokenizer, dtype=dtype)
+            refuse_unopened(model, where)
             checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
             width, longest = plan.row_width, plan.longest_tokens
             forecast = forecast_memory(
