@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from midspec.cli._plan import GpuName
-from midspec.models import PEAK_TFLOPS, Hardware, ModelShape, shape_of
+from midspec.models import PEAK_TFLOPS, Hardware, ModelShape, shape_of, shape_of_config
 
 # From the models' cards and the index of their weights.
 PUBLISHED = {
@@ -72,6 +72,25 @@ def test_operations_are_those_that_torch_counts_but_for_the_masked_half_of_atten
     masked = 3 * 2 * n_tokens * shape.queries * shape.n_layers * n_tokens
     counted = counter.get_total_flops() - masked
     assert shape.training_operations(n_tokens, n_tokens, is_lora=lora) == counted
+
+
+@pytest.mark.parametrize(
+    ("sizes", "width"),
+    [
+        ({}, 64),
+        ({"num_experts_per_tok": 2}, 2 * 64),  # Mixtral
+        ({"num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 24}, 2 * 16 + 24),
+        ({"num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_shared_experts": 1}, 3 * 16),  # DeepSeek, GLM
+        ({"moe_k": 2, "moe_intermediate_size": 16, "moe_num_shared_experts": 2}, 4 * 16),  # ERNIE
+        ({"top_k_experts": 2, "moe_intermediate_size": 16}, 2 * 16 + 64),  # Gemma 4, beside a layer for all tokens
+        ({"top_k_experts": None}, 64),
+    ],
+)
+def test_all_experts_that_a_token_passes_are_counted(sizes: dict[str, int | None], width: int) -> None:
+    usual = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    shape = shape_of_config({**usual, "vocab_size": 70, **sizes}.get)
+    assert shape is not None
+    assert shape.inner == width
 
 
 def test_a_gpu_hour_is_peak_times_utilization_times_3600_seconds() -> None:

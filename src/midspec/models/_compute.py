@@ -160,7 +160,10 @@ def shape_of_config(get: Callable[[str], object]) -> ModelShape | None:
         return None
     size = read("head_dim") or hidden // heads
     inner = read("intermediate_size", "n_inner", "ffn_dim") or 4 * hidden
-    if (experts := read("num_experts_per_tok")) is not None:
-        inner = experts * (read("moe_intermediate_size") or inner) + (read("shared_expert_intermediate_size") or 0)
+    if (experts := read("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")) is not None:
+        each = read("moe_intermediate_size") or inner
+        n_shared = read("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert") or 0
+        beside = inner if read("top_k_experts") else 0  # Gemma 4 has a layer for all tokens beside its experts
+        inner = experts * each + (read("shared_expert_intermediate_size") or n_shared * each) + beside
     keys = (read("num_key_value_heads") or heads) * size
     return ModelShape(n_layers, hidden, inner, heads * size, keys, vocabulary, get("tie_word_embeddings") is True)
