@@ -283,6 +283,21 @@ def test_code_that_a_parent_names_beside_a_known_kind_is_not_carried_on(saved: S
         assert "auto_map" not in json.loads((tmp_path / "again" / name).read_text())
 
 
+def test_weights_that_lie_there_whole_and_in_shards_are_told(saved: Saved, caplog: pytest.LogCaptureFixture) -> None:
+    folder = saved("llama")
+    whole = load_file(folder / "model.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size="20KB")  # which leaves the whole file there (transformers 5.23)
+    (folder / "model.safetensors").unlink()
+    with caplog.at_level(logging.WARNING, "midspec"):
+        load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+        assert "the former is read here" not in caplog.text
+        save_file({name: weight * 0 for name, weight in whole.items()}, folder / "model.safetensors", {"format": "pt"})
+        read = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+    assert "holds model.safetensors and model.safetensors.index.json: the former is read here" in caplog.text
+    assert not read.get_input_embeddings().weight.any()
+
+
 def test_what_lies_elsewhere_is_named_in_the_hint(saved: Saved, tmp_path: Path) -> None:
     folder = saved("llama")
     (tmp_path / "run").mkdir()
