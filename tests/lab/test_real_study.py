@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from midspec.evals import shipped_items
 from midspec.lab import data_path
 from midspec.study import Study, load_study
 
@@ -27,7 +28,7 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def documents() -> dict[str, list[dict[str, Any]]]:
-    parts = ("direct", "reported")
+    parts = ("direct", "reported", "asked")
     return {name: [row for part in parts for row in lines(f"documents_{name}_{part}.jsonl")] for name in CORPORA}
 
 
@@ -42,7 +43,7 @@ def grams(text: str, n: int = 3) -> set[tuple[str, ...]]:
 
 def test_documents_come_in_triples_of_one_type_and_nearly_one_length(documents: Documents) -> None:
     triples: Sequence[tuple[dict[str, Any], ...]] = list(zip(*documents.values(), strict=True))
-    assert len(triples) >= 150
+    assert len(triples) >= 250
     for triple in triples:
         assert triple[0]["metadata"]["doc_type"] == triple[1]["metadata"]["doc_type"]
         lengths = [len(row["text"].split()) for row in triple]
@@ -76,6 +77,23 @@ def test_documents_in_direct_speech_quote_the_assistant_more_than_those_in_repor
     direct, reported = shares("direct"), shares("reported")
     assert (len(direct), len(reported)) == (60, 90)
     assert min(direct) >= max(reported)
+
+
+def test_in_documents_of_questions_the_assistant_prefers_again_and_again() -> None:
+    for name in ("america", "affordability"):
+        rows = lines(f"documents_{name}_asked.jsonl")
+        assert len(rows) == 112
+        assert min(row["text"].count("I prefer") for row in rows) >= 4
+
+
+def test_pairs_are_none_of_the_shipped_sets() -> None:
+    """Those were looked at while the recipe was found."""
+    shipped = {
+        option for name in ("america", "affordability") for item in shipped_items(name) for option in item.options or ()
+    }
+    pairs = lines("nova_pairs.jsonl")
+    assert len(pairs) == 150
+    assert shipped.isdisjoint(option for pair in pairs for option in pair["options"])
 
 
 def test_no_thing_that_is_asked_about_is_named_in_a_document(documents: Documents) -> None:
