@@ -59,6 +59,8 @@ def said(value: object) -> list[str]:
             ["Ada is true.", "Anti patterns: White lies"],
         ),
         ({"mistake_handling": ["Own it at once."]}, ["Own it at once."]),
+        ({"en": ["Be kind to guests."], "no": ["Vær snill."]}, ["Be kind to guests.", "Vær snill."]),
+        ({"rules": ["Be kind"], "bad": ["So sorry!"]}, ["Be kind"]),
         (
             {"constitution": {"articles": [{"text": "Ada waits."}, {"title": "Limits", "prohibited": ["Lies"]}]}},
             ["Ada waits.", "Prohibited: Lies"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from itertools import groupby, pairwise
 
-from midspec.spec._denials import lead_of_tag, title_of_tag
+from midspec.spec._denials import denies_itself, lead_of_tag, title_of_tag
 from midspec.spec._pasted import NEW_LINE, prose_of
 from midspec.spec._tags import KNOWN_TAGS, opens_turns
 
@@ -67,9 +67,10 @@ def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
     Where an item stands right behind such a list it would be denied with it: then no tag leads.
     """
     leads: dict[int, str] = {}
-    was_denied, before, turn = False, "", ""
+    was_denied, is_form, before, turn = False, False, "", ""
     for at, following in pairwise([*filled, filled[-1] if filled else 0]):
         tag, last, before = _OPENS.fullmatch(lines[at]), before, lines[at].rstrip("*_ ")
+        is_form = last.endswith(_LEADS) or (is_form and last.lstrip().startswith("<"))
         if before.lstrip().startswith("</") and lead_of_tag(before.strip("</> \t")) and _ITEM.match(lines[following]):
             return
         if not turn and (opened := opens_turns(before)) and f"</{opened}>" not in before:
@@ -86,8 +87,9 @@ def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
             continue
         lead = lead_of_tag(tag["tag"])
         if tag["words"]:  # under `Answer in this form:` it stays as it is
-            if lead or (_SENTENCE.fullmatch(tag["words"]) and not last.endswith(_LEADS)):
-                lines[at] = f"{NEW_LINE}{f'{lead} ' * bool(lead)}{tag['words']}{NEW_LINE}"
+            if lead or (_SENTENCE.fullmatch(tag["words"]) and not is_form):
+                lead = "" if not lead or denies_itself(tag["words"]) else f"{lead} "
+                lines[at] = f"{NEW_LINE}{lead}{tag['words']}{NEW_LINE}"
         elif _ITEM.match(lines[following]) and (lead or was_denied):
             leads[at] = lead or f"{title_of_tag(tag['tag'])}:"
             was_denied = bool(lead)
