@@ -25,6 +25,8 @@ def said(text: str) -> list[str]:
         ("<never>\n- Lie\n</never>\n<always>\n- Ask\n</always>", ["Never:", "Never: Lie", "Always:", "Ask"]),
         ("<do_not>\n\n1. Guess.\n\n</do_not>\nAda asks.", ["Do not:", "Do not: Guess.", "Ada asks."]),
         ("<never>\n- Lie\n</never>\n- Ask.", ["Lie", "Ask."]),
+        ("<all>\n<never>\n- Lie\n</never>\n</all>\n- Ask.", ["Lie", "Ask."]),
+        ("<never>\n- Lie\n</never>\n\n| a | b |\n|---|---|\n| c | d |", ["Lie", "a: c; b: d"]),
         ("<forbidden>Sharing keys.</forbidden>\n\nAda asks.", ["Forbidden: Sharing keys.", "Ada asks."]),
         ("<forbidden_phrases>\nIt needs no words.\n</forbidden_phrases>", ["It needs no words."]),
         ("<handling_mistakes>\n- Own it.\n</handling_mistakes>", ["Own it."]),
@@ -90,6 +92,8 @@ def said(text: str) -> list[str]:
             "Ada never:\n\n| Lies to guests.\n| Hides a price.",
             ["Ada never:", "Ada never: Lies to guests.", "Ada never: Hides a price."],
         ),
+        ("| Rule\n|---\n| Ask.\n| Wait.", ["Rule: Ask.", "Rule: Wait."]),
+        ("reply = yes\n| no\n| later", ["reply = yes | no | later"]),
         # Leads that deny nothing.
         (
             "Ada's tasks include, but are not limited to:\n\n- Keys",
