@@ -155,7 +155,7 @@ def test_reasoning_and_calls_in_parts_and_channels_are_the_assistants(tmp_path, 
                     {"role": "assistant", "channel": "final", "content": "A"},
                 ]
             },
-            "different weights",
+            "analysis not, which are one turn",
         ),
         ({"messages": [{"role": "assistant", "content": [USE], "tool_calls": [{"name": "b"}]}]}, "some calls in"),
         ({"input": [ASKED], "context": "It rains.", "output": "A"}, "has a `context`"),

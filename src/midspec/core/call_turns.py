@@ -14,7 +14,7 @@ from midspec.core.chat_rows import ROLES, BadRowError, parse_content, parse_mess
 from midspec.core.records import Message
 
 _CALLING = ("function_call", "tool_call")
-_ANALYSIS, _ALL, _FUNCTIONS = "analysis", "all", "functions."
+_ANALYSIS, _ALL, _FUNCTIONS = "analysis", ("all", "user", "assistant"), "functions."
 _CHANNELS = (_ANALYSIS, "commentary", "final")
 _THOUGHTS = ("thinking", "redacted_thinking")
 
@@ -68,15 +68,15 @@ def _with_channels(turns: Sequence[Any]) -> list[Any]:
         is_assistants = isinstance(turn, dict) and turn.get("role") == "assistant"
         channel = turn.get("channel") if is_assistants and turn.get("channel") in _CHANNELS else None
         rest = _of_channel(turn) if channel else turn
-        if channel == _ANALYSIS and not rest.get("tool_calls"):
-            analyses.append(parse_message(rest, _ANALYSIS, may_be_empty=True)[0])
-            continue
+        if channel == _ANALYSIS:
+            analyses.append(parse_message({**rest, "tool_calls": None}, _ANALYSIS, may_be_empty=True)[0])
+            if not rest.get("tool_calls"):
+                continue
+            rest["content"] = ""
         if analyses and not is_assistants:
             break
-        if analyses and {one.weight for one in analyses} != {
-            parse_message(rest, "answer", may_be_empty=True)[0].weight
-        }:
-            raise BadRowError(f"has an answer and its {_ANALYSIS} with different weights, which are one turn")
+        if not all(one.weight for one in analyses) and parse_message(rest, "answer", may_be_empty=True)[0].weight:
+            raise BadRowError(f"has an answer to be learned and its {_ANALYSIS} not, which are one turn")
         found.append(_reasoned(rest, [one.content for one in analyses]))
         analyses = []
     if analyses:
@@ -87,8 +87,8 @@ def _with_channels(turns: Sequence[Any]) -> list[Any]:
 def _of_channel(turn: dict[str, Any]) -> dict[str, Any]:
     """Return a turn of a channel without the keys that are Harmony's, as a call where it is one."""
     rest = {key: value for key, value in turn.items() if key not in ("channel", "recipient", "content_type")}
-    recipient = turn.get("recipient") or _ALL
-    if recipient == _ALL:
+    recipient = turn.get("recipient") or _ALL[0]
+    if recipient in _ALL:
         return rest
     if not isinstance(recipient, str) or not recipient.startswith(_FUNCTIONS):
         raise BadRowError(f"has a turn to {recipient!r}; of calls only those of {_FUNCTIONS!r} can be kept")
