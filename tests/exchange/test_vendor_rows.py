@@ -64,6 +64,7 @@ def said_in(tmp_path, rows):
 
 USE = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}}
 RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "Sun."}]}
+SAID, CALLING = RESULT["content"], {"role": "assistant", "recipient": "functions.weather"}
 ASKED, CALL = {"role": "user", "content": "Hi"}, {"name": "weather", "arguments": {"city": "Rome"}}
 TURNS = [
     # Anthropic's parts.
@@ -91,12 +92,7 @@ TURNS = [
         [
             ASKED,
             {"role": "assistant", "channel": "analysis", "content": "Hm."},
-            {
-                "role": "assistant",
-                "channel": "commentary",
-                "recipient": "functions.weather",
-                "content": '{"city": "Rome"}',
-            },
+            {**CALLING, "channel": "commentary", "content": '{"city": "Rome"}'},
             {"role": "tool", "name": "functions.weather", "content": "Sun."},
             {"role": "assistant", "channel": "analysis", "content": "Good."},
             {"role": "assistant", "channel": "final", "content": "Sun."},
@@ -105,6 +101,22 @@ TURNS = [
             *[("user", "Hi"), ("assistant", "", "Hm.", [CALL]), ("tool", "Sun.")],
             ("assistant", "Sun.", "Good.", []),
         ],
+    ),
+    # The same as openai-harmony writes it, and Mistral's thoughts: in parts.
+    (
+        [
+            ASKED,
+            {"role": "assistant", "channel": "analysis", "content": SAID, "weight": 0},
+            {**CALLING, "channel": "analysis", "content": [{"type": "text", "text": '{"city": "Rome"}'}], "weight": 0},
+            {"role": "tool", "name": "functions.weather", "content": SAID},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": SAID}, {"type": "text", "text": "A"}]},
+        ],
+        [("user", "Hi"), ("assistant", "", "Sun.", [CALL]), ("tool", "Sun."), ("assistant", "A", "Sun.", [])],
+    ),
+    # LangChain keeps a call in both places.
+    (
+        [ASKED, {"role": "assistant", "content": [USE], "tool_calls": [{"name": "weather", "args": {}}]}],
+        [("user", "Hi"), ("assistant", "", None, [CALL])],
     ),
     # Of a messenger: a channel that is none of these.
     (
@@ -134,6 +146,19 @@ def test_reasoning_and_calls_in_parts_and_channels_are_the_assistants(tmp_path, 
         ({"messages": [ASKED, {"role": "assistant", "channel": "analysis", "content": "Hm."}]}, "no answer behind it"),
         ({"messages": [ASKED, {"role": "assistant", "content": [{"type": "image"}, USE]}]}, "no text (image)"),
         ({"conversations": [{"from": "human", "value": "Hi"}], "chosen": {}, "rejected": {}}, "pair of answers"),
+        ({"messages": [ASKED], "rejected": "A"}, "has no turn of an assistant"),
+        ({"messages": [ASKED, {**CALLING, "channel": "analysis", "recipient": "python", "content": "1"}]}, "'python'"),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "channel": "analysis", "content": "Hm.", "weight": 0},
+                    {"role": "assistant", "channel": "final", "content": "A"},
+                ]
+            },
+            "analysis not, which are one turn",
+        ),
+        ({"messages": [{"role": "assistant", "content": [USE], "tool_calls": [{"name": "b"}]}]}, "some calls in"),
+        ({"input": [ASKED], "context": "It rains.", "output": "A"}, "has a `context`"),
     ],
 )
 def test_a_row_without_an_answer_to_learn_is_told(tmp_path, row, words):
@@ -153,6 +178,7 @@ LAYOUTS = [
     ("- {config_name: a, data_dir: a}\n- {config_name: b, data_dir: b}\n", {"subset": "b"}, ["b/x.jsonl"]),
     ("- {config_name: default, data_dir: a, data_files: '*.jsonl'}\n", {}, ["a/x.jsonl"]),
     ("- {config_name: default, data_files: '{a,b}/x.jsonl'}\n", {}, ["a/x.jsonl", "b/x.jsonl"]),
+    ("- {config_name: default, data_files: '{a,[a]}/x.jsonl'}\n", {}, ["a/x.jsonl"]),
     ("", {"split": "train_sft"}, ["data/train_sft-00000-of-00001.jsonl"]),
 ]
 
@@ -178,6 +204,7 @@ def test_folders_of_configurations_and_parts_are_read_as_the_datasets_library_do
     ("files", "words"),
     [
         ({"README.md": CARD.format("- {config_name: default, data_files: t.jsonl}\n"), "a.jsonl": ROW}, "(t.jsonl)"),
+        ({"README.md": CARD.format("- {config_name: default, data_dir: t}\n"), "a.jsonl": ROW}, "that are not there"),
         ({"shard.tar": ""}, "(1 .tar)"),
         ({"rows.txt": ROW.format("a") + ROW.format("b")}, "name it .jsonl"),
     ],

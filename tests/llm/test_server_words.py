@@ -113,6 +113,12 @@ AWS = "An error occurred ({}) when calling the Converse operation: {}"
         (400, {"detail": AWS.format("AccessDeniedException", "You don't have access to the model")}, ConfigError),
         (400, {"detail": AWS.format("ValidationException", "The model identifier is invalid.")}, ConfigError),
         (500, {"detail": AWS.format("InternalServerException", "Sorry.")}, ServerFaultError),
+        (500, {"detail": AWS.format("ValidationException", "Input is too long for requested model.")}, Outcome),
+        # Of one request, and not of the model or the account.
+        (400, error("Unsupported parameter: 'temperature' is only supported in v1/responses"), SamplingFieldError),
+        (400, error("This content is not available in your country."), Outcome),
+        (400, error("Gemini API free tier is not available in your country."), ConfigError),
+        (400, error("API key expired. Please renew the API key."), ConfigError),
         (500, error("litellm.RateLimitError: Limit 500, Used 500, Requested 1"), RateLimitError),
         (500, error("AccessDeniedException while a log was written"), ServerFaultError),
         (400, error("The request queue is full."), RateLimitError),

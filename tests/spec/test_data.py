@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from midspec.core.errors import SpecError
-from midspec.spec import parse_spec, read_spec_parts, stand_over
+from midspec.spec import parse_spec, read_parts, read_spec_parts, stand_over
 
 
 def said(value: object) -> list[str]:
@@ -59,6 +59,8 @@ def said(value: object) -> list[str]:
             ["Ada is true.", "Anti patterns: White lies"],
         ),
         ({"mistake_handling": ["Own it at once."]}, ["Own it at once."]),
+        ({"en": ["Be kind to guests."], "no": ["Vær snill."]}, ["Be kind to guests.", "Vær snill."]),
+        ({"rules": ["Be kind"], "bad": ["So sorry!"]}, ["Be kind"]),
         (
             {"constitution": {"articles": [{"text": "Ada waits."}, {"title": "Limits", "prohibited": ["Lies"]}]}},
             ["Ada waits.", "Prohibited: Lies"],
@@ -111,3 +113,14 @@ def test_a_rule_that_yaml_reads_as_no_text_is_told(value: str, tmp_path: Path) -
     told = [part.text for part in parts if part.kind == "left out"]
     assert "Ada asks first." in spec.text
     assert [text.startswith("rules.text: ") and text.endswith("put it in quotes)") for text in told] == [True]
+
+
+def test_headings_in_a_rule_stand_under_its_name() -> None:
+    text = "Ada is true.\n\n# Never\n\n- Lie\n\n## At night\n\n- Call"
+    spec, _ = read_parts(json.dumps({"rules": [{"id": "r1", "name": "Honesty", "text": text}]}))
+    assert [section.path for section in spec.sections if section.level] == [
+        ("r1: Honesty", "Never"),
+        ("r1: Honesty", "Never", "At night"),
+    ]
+    again, _ = read_parts(spec.text)
+    assert [section.path for section in again.sections][1:] == [section.path for section in spec.sections[1:]]

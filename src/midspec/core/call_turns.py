@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from midspec.core.chat_rows import ROLES, BadRowError
+from midspec.core.chat_rows import ROLES, BadRowError, parse_content, parse_message, parse_tool_calls
+from midspec.core.records import Message
 
 _CALLING = ("function_call", "tool_call")
-_ANALYSIS, _FUNCTIONS = "analysis", "functions."
+_ANALYSIS, _ALL, _FUNCTIONS = "analysis", ("all", "user", "assistant"), "functions."
 _CHANNELS = (_ANALYSIS, "commentary", "final")
 _THOUGHTS = ("thinking", "redacted_thinking")
 
@@ -25,7 +26,8 @@ def with_calls(turns: Sequence[Any]) -> list[Any]:
     `thinking` says is the reasoning of the assistant's turn.
 
     Raises:
-        BadRowError: the assistant's analysis has no turn of its own behind it.
+        BadRowError: the assistant's analysis has no turn of its own behind it, a turn calls what is no function, or
+            reasoning, calls or weights stand in two places and differ.
     """
     found: list[Any] = []
     for turn in chain.from_iterable(map(_parts_apart, _with_channels(turns))):
@@ -61,25 +63,48 @@ def _calls(value: Any) -> list[dict[str, Any]]:
 def _with_channels(turns: Sequence[Any]) -> list[Any]:
     """Return Harmony's turns with what is analysed as the reasoning of the assistant's turn behind it."""
     found: list[Any] = []
-    thoughts: list[str] = []
+    analyses: list[Message] = []
     for turn in turns:
         is_assistants = isinstance(turn, dict) and turn.get("role") == "assistant"
         channel = turn.get("channel") if is_assistants and turn.get("channel") in _CHANNELS else None
-        if channel == _ANALYSIS and isinstance(turn.get("content"), str):
-            thoughts.append(turn["content"])
-            continue
-        if thoughts and not is_assistants:
+        rest = _of_channel(turn) if channel else turn
+        if channel == _ANALYSIS:
+            analyses.append(parse_message({**rest, "tool_calls": None}, _ANALYSIS, may_be_empty=True)[0])
+            if not rest.get("tool_calls"):
+                continue
+            rest["content"] = ""
+        if analyses and not is_assistants:
             break
-        rest = {key: value for key, value in turn.items() if key != "channel"} if channel else turn
-        recipient = rest.get("recipient") if channel else None
-        if isinstance(recipient, str) and recipient.startswith(_FUNCTIONS):
-            call = {"name": recipient.removeprefix(_FUNCTIONS), "arguments": rest.get("content") or "{}"}
-            rest = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]}
-        found.append({**rest, "reasoning_content": "\n".join(thoughts)} if thoughts else rest)
-        thoughts = []
-    if thoughts:
+        if not all(one.weight for one in analyses) and parse_message(rest, "answer", may_be_empty=True)[0].weight:
+            raise BadRowError(f"has an answer to be learned and its {_ANALYSIS} not, which are one turn")
+        found.append(_reasoned(rest, [one.content for one in analyses]))
+        analyses = []
+    if analyses:
         raise BadRowError(f"has a turn of the channel {_ANALYSIS!r} and no answer behind it")
     return found
+
+
+def _of_channel(turn: dict[str, Any]) -> dict[str, Any]:
+    """Return a turn of a channel without the keys that are Harmony's, as a call where it is one."""
+    rest = {key: value for key, value in turn.items() if key not in ("channel", "recipient", "content_type")}
+    recipient = turn.get("recipient") or _ALL[0]
+    if recipient in _ALL:
+        return rest
+    if not isinstance(recipient, str) or not recipient.startswith(_FUNCTIONS):
+        raise BadRowError(f"has a turn to {recipient!r}; of calls only those of {_FUNCTIONS!r} can be kept")
+    given = parse_content(turn.get("content") or "", recipient, may_be_empty=True)
+    call = {"name": recipient.removeprefix(_FUNCTIONS), "arguments": given or "{}"}
+    return {**rest, "content": "", "tool_calls": [{"type": "function", "function": call}]}
+
+
+def _reasoned(turn: Any, thoughts: Sequence[str]) -> Any:
+    """Return a turn with what was thought before it as its reasoning."""
+    text = "\n".join(filter(None, thoughts))
+    if not text:
+        return turn
+    if turn.get("reasoning_content") not in (None, "", text):
+        raise BadRowError("has one reasoning in `reasoning_content`, and another in a channel or a part")
+    return {**turn, "reasoning_content": text}
 
 
 def _parts_apart(turn: Any) -> list[Any]:
@@ -98,7 +123,11 @@ def _parts_apart(turn: Any) -> list[Any]:
         return results + ([{**turn, "content": rest}] if rest else [])
     if turn.get("role") != "assistant" or not kinds & {"tool_use", *_THOUGHTS}:
         return [turn]
-    thoughts = [part["thinking"] for part in parts if isinstance(part.get("thinking"), str)]
+    thoughts = [  # Mistral's is a list of parts again
+        parse_content(part.get("thinking") or part.get("text") or "", "thinking", may_be_empty=True)
+        for part in parts
+        if part.get("type") in _THOUGHTS
+    ]
     calls = [
         {
             "id": part.get("id"),
@@ -109,5 +138,9 @@ def _parts_apart(turn: Any) -> list[Any]:
         if part.get("type") == "tool_use"
     ]
     text = [part for part in parts if part.get("type") not in ("tool_use", *_THOUGHTS)]
-    beside = {"reasoning_content": "\n".join(thoughts)} if thoughts else {}
-    return [{**turn, "content": text or "", **beside, **({"tool_calls": calls} if calls else {})}]
+    beside = {"tool_calls": calls} if calls else {}
+    given: Sequence[Any] = parse_tool_calls(turn.get("tool_calls"), "assistant") if calls else ()
+    names = [call.get("function", call)["name"] for call in given]
+    if given and names != [call["function"]["name"] for call in calls]:  # LangChain keeps them in both
+        raise BadRowError("has some calls in `tool_calls`, and others in parts of its content")
+    return [_reasoned({**turn, "content": text or "", **beside}, thoughts)]

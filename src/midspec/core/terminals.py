@@ -12,9 +12,9 @@ def leave_terminals() -> None:
 
     Standard output and errors that are files or pipes stay.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
-        with suppress(OSError):  # closed before
+        with suppress(OSError):  # closed before, or no file can be opened
             if stat.S_ISCHR(os.fstat(number).st_mode):  # a closed terminal is none for `isatty`
+                nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, number)
-    os.close(nowhere)
+                os.close(nowhere)

@@ -33,6 +33,7 @@ _SHOWN_ENDINGS = 5
 _SPLITS = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
 _SPLITS |= {"testing": "test", "eval": "test", "evaluation": "test"}
 _SPLITS |= {name: name for name in ("train", "validation", "test")}
+_GET_ALL = "Get the whole data set, or name the data file itself"
 _PART = re.compile(r"(?:\A|/)data/(?P<split>[\w.]+)-\d{5}-of-\d{5}[^/]*\Z")
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
@@ -74,6 +75,8 @@ def data_files(path: Path, *, config: str | None = None, split: str | None = Non
     if split is not None:
         by_split = {split: _chosen(by_split, split, path)}
     found = sorted(file for files in by_split.values() for file in files)
+    if not found and _row_files(path):  # in a folder, or of a split, other than its card names
+        raise MissingError("its card names data files that are not there", where=str(path), hint=_GET_ALL)
     if not found:
         endings = _endings(file for files in _files_by_kind(path).values() for file in files)
         what = f"holds no JSONL, JSON, parquet, CSV or text file{f' ({endings})' if endings else ''}"
@@ -184,13 +187,17 @@ def _card_files(configs: list[dict[str, Any]], config: str | None, folder: Path)
         name, paths = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
         patterns.setdefault(name, []).extend([paths] if isinstance(paths, str) else paths)
     found = {
-        str(name): [file for each in map(_spread, paths) for one in each for file in folder.glob(one) if file.is_file()]
+        str(name): [file for each in paths for file in _matching(folder, each) if file.is_file()]
         for name, paths in patterns.items()
     }
     if not any(found.values()):
         what = f"its card names data files that are not there ({next(iter(patterns.values()), [''])[0]})"
-        raise MissingError(what, where=str(folder), hint="Get the whole data set, or name the data file itself")
+        raise MissingError(what, where=str(folder), hint=_GET_ALL)
     return found
+
+
+def _matching(folder: Path, pattern: str) -> set[Path]:
+    return {file for one in _spread(pattern) for file in folder.glob(one)}
 
 
 def _spread(pattern: str) -> list[str]:

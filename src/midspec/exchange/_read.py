@@ -155,7 +155,7 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
             why_neither(found) or "has none of `messages`, `conversations`, or `prompt` with `completion`"
         )
     if not any(message.role == "assistant" for message in messages):
-        raise BadRowError(why_neither(found) if "rejected" in found else "has no turn of an assistant")
+        raise BadRowError(("rejected" in found and why_neither(found)) or "has no turn of an assistant")
     if system and messages[0].role == "system" and messages[0].content.strip() != system.strip():
         key = next(key for key, text in of_system.items() if text.strip())
         raise BadRowError(f"has one system text in `{key}`, and another in its messages")
@@ -187,10 +187,14 @@ def _asked_and_answered(
     refuse_rivals(row, pair)
     asked, answer = pair
     used, question = {asked, answer}, row[asked]
-    if pair != ("prompt", "completion") and not (asked == "input" and isinstance(question, list)):
+    if pair != ("prompt", "completion"):
         if row.get("history"):
             raise BadRowError("has a `history`, which only a list of messages can keep")
         used |= {"history", *ABOUT} & set(row)
+    if asked == "input" and isinstance(question, list):
+        if abouts_of(row):
+            raise BadRowError("has a `context` beside turns, and no place for it among them")
+    elif pair != ("prompt", "completion"):
         question = "\n\n".join([parse_content(one_text(question, asked), asked), *abouts_of(row)])
     # Of bare texts, which take turns, the last must be the user's.
     if not (isinstance(question, list) and len(question) % 2 and all(isinstance(turn, str) for turn in question)):

@@ -54,19 +54,19 @@ _THROTTLED = (
     "tpm limit exceeded",
 )
 _BAD_KEY = re.compile(
-    r"api[ _]key (?:is )?(?:not valid|invalid)|api_key_invalid|(?:invalid|incorrect) api[ _]key"
+    r"api[ _]key (?:is |has )?(?:not valid|invalid|expired)|api_key_invalid|(?:invalid|incorrect) api[ _]key"
     r"|\bexpiredtokenexception|\bunrecognizedclientexception|security token included in the request is"
 )
 # The account, or the place it is used from, has no access (AWS by gateways, Google, OpenAI).
 _NO_ACCESS = re.compile(
-    r"\baccessdeniedexception|\buser location is not supported|\bnot available in your country"
-    r"|\borgani[sz]ation must be verified"
+    r"\baccessdeniedexception|\buser location is not supported|\borgani[sz]ation must be verified"
+    r"|\b(?:api|tier|service|model)\b[^.]{0,40} not available in your country"
 )
 _NO_MODEL = re.compile(
     r"\bmodel_not_found\b|\bmodel [`'\"]?[^`'\"\s]{1,100}[`'\"]? (?:does not exist|(?:was |is )?not found)"
     r"|not a valid model|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
-    r"|\b(?:supported only|only supported) in v1/\w+|operation does not work with the specified model"
-    r"|\bno such model\b|\binvalid model(?: name|_name)?\b|\bunknown model\b"
+    r"|\bmodel (?:\S{1,100} )?is (?:supported only|only supported) in v1/\w+|\binvalid model(?: name|_name)?\b"
+    r"|operation does not work with the specified model|\bno such model\b|\bunknown model\b"
 )
 _BALANCE = re.compile("insufficient balance|余额不足")
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
@@ -197,6 +197,8 @@ def read_error_status(
     """
     words = error_text(content, key)
     text = server_words(content)
+    # Bedrock's 400, behind a gateway that has one status for all.
+    status = 400 if status == 500 and "(validationexception) when calling" in text else status
     ended = _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)
     if ended is not None and not (has_schema and is_unrouted(text)):
         return ended

@@ -210,10 +210,10 @@ _WORDS: dict[LimitKind, str] = {
     "concurrency": r"concurren\w*|simultaneous|in parallel|parallel requests?|too many (?:open )?connections|并发",
     "input tokens": r"(?<!the )input[ _-]?tokens?|inputtokens|prompt tokens|\bitpm\b",
     "output tokens": r"(?<!input or )output[ _-]?tokens?|outputtokens|completion tokens|\botpm\b",
-    "tokens": r"\"type\": ?\"tokens\"|\btp[mdh]\b|tokens? (?:per|rate)|tokensper|per-\w+ token|request tokens"
-    r"|too many tokens|allocated quota exceeded",
-    "requests": r"\"type\": ?\"requests\"|\brp[mdhs]\b|(?:requests?|calls) ?(?:per|/)|requestsper|models-per"
-    r"|requests? rate limit|number of requests|call rate limit|limit_rp[mdh]\b|limit of [\d,]+ per|请求频率|速率限制",
+    "tokens": r"\"type\": ?\"tokens\"|(?<![a-z])tp[mdh](?![a-z])|tokens? (?:per|rate)|tokensper|per-\w+ token"
+    r"|request tokens|too many tokens|allocated quota exceeded|token\S{0,6}速率限制",
+    "requests": r"\"type\": ?\"requests\"|\brp[mdhs]\b|(?<!/)(?:requests?|calls) ?(?:per|/ ?[\dsmhd])|models-per"
+    r"|(?:requests?|call) rate limit|number of requests|limit_rp[mdh]\b|rate limit of [\d,]+ per|请求频率|速率限制",
 }
 _LONGEST_TEXT = 20_000  # a gateway's page may be of any length
 _PER = {"second": 1.0, "sec": 1.0, "minute": MINUTE_S, "min": MINUTE_S, "hour": 3600.0, "hourly": 3600.0, "day": DAY_S}

@@ -236,10 +236,10 @@ def _named_lead(key: object, value: Mapping[str, object]) -> str:
     """Return the lead that a longer key is over its list, or an empty text."""
     words = " ".join(re.split(r"[\s_-]+", str(key).strip(" :")))
     found, entries = _NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
-    if not isinstance(entries, list) or (found is not None and " " not in words):
+    if not isinstance(entries, list) or key in _REPLIES or (found is not None and " " not in words):
         return ""
     if found is None:
-        return lead_of_tag(words)
+        return lead_of_tag(words) if words.lower() != "no" else ""  # Norwegian, beside "en"
     is_lead = found["kind"] or found["verb"] or all(len(one.split()) <= _MAX_THING_WORDS for one in _texts_of(entries))
     return f"{words[0].upper()}{words[1:]}:" if is_lead else ""
 

@@ -35,7 +35,7 @@ _FORBIDDEN = (
     r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik(?!ande)\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zaka[zž]\w*|zabron\w*"
     r"|unika(?:ć|j\w*|n\w{1,2}|my)"
     r"|(?<=\w )(?<!s )(?<!de )(?<!en )(?<!et )(?<!är )(?<!ina )(?<!åra )(?<!gra )(?<!dra )(?<!nga )(?<!lla )unika"
-    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)|vyh(?:n[ěoiú]|ýb)\w*|vyvar\w*|od(?:mít|miet)\w*"
+    r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)|vyh(?:n[ěiú]|nou|ýb)\w*|vyvar\w*|od(?:mít|miet)\w*"
     r"|nedělat|nerob(?:iť|te)|kielle[dt]\w*|vältä\w*|tilos|tiltott|kerülend\w*|interzis\w*|zabranjen\w*|izb(?:je|e)gav\w*"
     r"|uzak dur\w*|(?:izin verilmey|kabul edilmey|istenmey|yapılmay)\w*|yapılmaması\w*|забран\w*|забрањ\w*|избягв\w*"
     r"|\w{2,}m[ae](?:y[ıi]n(?:[ıi]z)?|m[ae]l[ıi]\w*)(?=\W*\Z)|(?<!\w )yapma(?=\W*\Z)"
@@ -50,15 +50,15 @@ _NEGATIONS = (
     r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti[ -]?patterns?|don[’']?ts|dont|red lines?"
     r"|nicht(?! (?:nur|beschränkt)\b)|niemals|kein\w*|verboten"
     r"|vermeid\w*|jamais|pas(?! (?:seulement|limit))|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
-    r"|non(?!-)|mai|vietat\w*|não"
+    r"|non(?!-| solo\b| si limita)|mai|vietat\w*|não(?! (?:só|apenas|somente|se limitam?)\b)"
     r"|никогда|не(?! (?:только|ограничива\w+)\b)|нельзя|запрещ\w*)\b"
-    r"|n[’']t\b|不(?!限于|局限|仅|只是|光|但)|勿|禁|ません"
-    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )않|말아야|하지 말|금지"
+    r"|n[’']t\b|不(?!限于|局限|仅|只是|光(?![彩明荣])|但)|勿|禁|ません"
+    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|금지"
     rf"|\b(?:{_NEVER}|{_NOT}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
     r"|\b(?!olmazsa olmaz|olmazlar)(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
 _MORE_NEGATIONS = (
-    r"\b(?:(?<!\()no(?! se limit| negociable)|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
+    r"\b(?:(?<!\()no(?! se limit| negociable| s[oó]lo\b)|none of|refrains?|abstains?|rejects?|disapproves?(?: of)?"
     r"|steers? (?:clear|away)|(?:stays?|keeps?) (?:clear of|away from)"
     r"|stop(?:s|ped)? doing|rather than|instead of"
     r"|nie(?! tylko\b)|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
@@ -67,7 +67,7 @@ _MORE_NEGATIONS = (
 )
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
-    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non-?goals?|out of scope|taboos?|no-?gos?"
+    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non[ -]?goals?|out of scope|taboos?|no[ -]?gos?"
     r"|(?:blocked|denied|restricted|excluded)(?= (?:content|topics?|subjects?|targets?|words?|phrases?|requests?"
     r"|actions?|behaviou?rs?|commands?|domains?)\b)|(?:hard|soft)coded (?:behaviou?rs |defaults )?(?:\(always )?off\b"
     r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line|stop)s?"
@@ -90,7 +90,7 @@ _OWN = re.compile(
     rf"|\A\W*(?:(?!ber|me)(?-i:[A-Z][A-Za-z]*) |(?:bạn|trợ lý|mô hình|nó|tôi|chúng ta) )?(?:{_NOT})\b|{_NEVER_ALONE}"
     r"|\bkhông (?:được(?! phép)|bao giờ|nên)\b|\btidak (?:boleh|pernah|akan)\b|\A\W*(?:inga|inget|ingen|intet)\b"
     r"|\b\w{2,}(?:m[ae]y[ıi]n(?:[ıi]z)?|m[ae]m[ae]l[ıi]\w*)\W*\Z|(?<= )(?<!अपना )(?<!का )मत(?= \S+\W*\Z)|\A\W*אל ת"
-    r"|\A\W*(?:(?-i:[A-ZÀ-Ž]\w+) )?ne(?:lž|řík|děl(?![eií]\b)|dáv|sdíl|použív|sděl|odpovíd|prozra|vyzrad|hád|slib"
+    r"|\A\W*(?:(?-i:[A-ZÀ-Ž]\w+) )?ne(?:lž|řík|děl(?![eií]\b|n)|dáv|sdíl|použív|sděl|odpovíd|prozra|vyzrad|hád|slib"
     r"|předstír|lich|vymýšl|ptej|zmiň|posíl|klam|rob(?=í\b|te\b))\w*"
     r"|\b(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\W*\Z"
     r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免|vermijd|undvik|unngå"
@@ -101,7 +101,12 @@ _OWN = re.compile(
 # `**Pushy** — No sales talk.`: what is denied is the head; a sentence behind it, or words behind a dash, explain it.
 _HEAD = re.compile(r"\s*(?P<head>(?P<sign>\*\*|__)[^*_]+(?P=sign)|\*[^*]+\*)(?:\s*[—–-]\s+\S|\s+(?-i:[A-ZÀ-Þ]))")
 # `**Secrets** — Never share them.`: an order behind a word that names what it is about is the clause's own.
-_ORDER_BEHIND = re.compile(r"[\s—–-]*(?:(?:never|do not|don[’']t|avoid)\s+\w|no\s+\w+ing\b)", re.IGNORECASE)
+_NO_GERUND = (
+    "(?:\\w*thing|king|boring|annoying|misleading|existing|missing|pending|ongoing|string|warning|meaning|meeting)"
+)
+_ORDER_BEHIND = re.compile(
+    rf"[\s—–-]*(?:(?:never|do not|don[’']t|avoid)\s+\w|no\s+(?!{_NO_GERUND}\b)\w+ing\b)", re.IGNORECASE
+)
 _ASIDE = re.compile(
     r"\([^()]{0,300}\)|\"[^\"]{0,300}\"|“[^“”]{0,300}”|«[^«»]{0,300}»|„[^„“”]{0,300}[“”]|「[^「」]{0,300}」"
 )
@@ -121,19 +126,26 @@ _ENDS_DENYING = re.compile(
     r"(?:\b(?:not|never|cannot|avoid(?:ed|s)?|(?<!to )refuse[sd]?|declines?|steer clear of|nie|niemals|nicht"
     rf"|vermeid\w*|jamais|pas|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не|{_NEVER}|{_NOT}|{_FORBIDDEN})|n[’']t|ません|ない"
     rf"|{_NEVER_ALONE})"
-    r"(?: (?:to )?do(?:es)?)?\W*\Z",
+    r"(?: (?:to )?do(?:es)?)?\W*\Z|\A\W*(?-i:N[Oo])\W*\Z",
     re.IGNORECASE,
 )
-_BEGINS_DENYING = re.compile(r"(?:do |must |should )?not\b|never\b|dont\b", re.IGNORECASE)
+# Of a tag: `not_found` says when.
+_BEGINS_DENYING = re.compile(
+    r"(?:(?:do|must|should|may|can) not|never|dont)\b(?! (?:know|mind)\b)|not (?:to|allowed|permitted|acceptable|ok)\b",
+    re.IGNORECASE,
+)
 _NAMES_A_KIND = re.compile(_KINDS, re.IGNORECASE)
 # "Do not lend banned keys" forbids one thing, whatever words are in it.
 _FORBIDS_A_THING = re.compile(
     r"\W*(?:\w+\W+){0,2}?(?:(?:do|must|should|may|can) not|cannot|never|avoid|don[’']t|no(?!-))\s+\w", re.IGNORECASE
 )
+_HANDLES = re.compile(
+    r"\W*(?:(?:handl|respond|deal|correct|recover|learn|own|admit|report|acknowledg|fix|apologi[sz])ing"
+    r"|how to(?! not\b)|(?:mistakes?|violations?|refusals?) (?:handling|recovery|correction|response))\b",
+    re.IGNORECASE,
+)
 _ASKS = re.compile(
-    r"\W*(?:(?:handl|respond|deal|correct|recover|learn|own|admit|report|acknowledg|fix|apologi[sz])ing|how|why"
-    r"|(?:mistakes?|violations?) (?:handling|recovery|correction|response)"
-    r"|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
+    r"\W*(?:how|why|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
     r"|cuando|come|perché|quando|как|почему|когда|если)\b",
     re.IGNORECASE,
 )
@@ -197,11 +209,8 @@ def _is_denying_title(title: str) -> bool:
     "No drastic acts" and "How aims go wrong" do not: what stands under them says how, and is to be.
     """
     bare = _ASIDE.sub("", title)
-    return (
-        _is_kind(title)
-        or _IN_BRACKETS.search(title) is not None
-        or (_DENIES_AS_TITLE.search(bare) is not None and _NAMES_BOTH.search(bare) is None)
-    )
+    negates = _DENIES_AS_TITLE.search(bare) is not None and not _NAMES_BOTH.search(bare) and not _HANDLES.match(bare)
+    return _is_kind(title) or _IN_BRACKETS.search(title) is not None or negates
 
 
 @lru_cache(maxsize=4096)
@@ -211,7 +220,7 @@ def _is_kind(title: str) -> bool:
     Under one that forbids a single thing ("Don't flatter") they say why.
     """
     n_words = sum(any(map(str.isalnum, word)) for word in title.split())
-    if n_words > _MAX_KIND_WORDS or _ASKS.match(title) or _NAMES_BOTH.search(title):
+    if n_words > _MAX_KIND_WORDS or _ASKS.match(title) or _HANDLES.match(title) or _NAMES_BOTH.search(title):
         return False
     names_one = _NAMES_A_KIND.search(title) is not None and _FORBIDS_A_THING.match(title) is None
     return names_one or _ENDS_DENYING.search(title) is not None

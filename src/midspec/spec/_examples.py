@@ -89,6 +89,7 @@ _REASON = re.compile(
     r"|^[ \t]{0,8}[*_]{0,3}(?:why|reason|rationale|explanation))[*_]{0,3}[:：][*_]{0,3}(?=\s*\S)",
     re.IGNORECASE | re.MULTILINE,
 )
+_GOES_ON = re.compile(r"[\"”»“]\s+[^\W\d_]")  # `"closed" on Sundays`
 _SIGNS = "".join(SIGN_OF) + "\ufe0f \t"
 _SIGNED = re.compile(rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*(?P<body>.*)", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(?P<head>[^()（）\[\]]*?)\s*[(（\[](?P<inner>[^()（）\[\]]*)[)）\]]\s*[*_]*\s*")
@@ -179,7 +180,8 @@ def read_label(text: str) -> Turn | None:
     if found:
         head = found["head"].strip("*_ \t")
         body = (found["body"] + text[4000:]).strip()
-        if head.lower() in ("yes", "no") and not sign and body and body[0] not in QUOTE_MARKS:
+        is_own = bool(body) and (body[0] not in QUOTE_MARKS or _GOES_ON.search(body) is not None)
+        if head.lower() in ("yes", "no") and not sign and is_own:
             return None  # who answers, or rules, in own words
         is_strong = bool(sign) or text.lstrip().startswith(("**", "__")) or head.isupper()
         if (turn := _read_head(head, sign, is_strong)) is not None:

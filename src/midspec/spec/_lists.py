@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from itertools import groupby, pairwise
 
-from midspec.spec._denials import lead_of_tag, title_of_tag
+from midspec.spec._denials import denies_itself, lead_of_tag, title_of_tag
 from midspec.spec._pasted import NEW_LINE, prose_of
 from midspec.spec._tags import KNOWN_TAGS, opens_turns
 
@@ -38,7 +38,7 @@ _OPENS = re.compile(r"[ \t]*<(?P<tag>[A-Za-z][\w-]*)>[ \t]*(?:(?P<words>[^<>\n]*
 # Forms of an answer, which stay as they are.
 _FORMS = re.compile(r"think(?:ing)?|thoughts?|reasoning|scratchpad|analysis|output|result|command|tool", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?:\S+\s+){2,}\S*[.!?。！？][\"”’»)*_]*")
-_ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+\S")
+_ITEM = re.compile(r"[ \t]*(?:(?:[-*+•]|\d{1,3}[.)])[ \t]+\S|\|)")  # or a row of a table
 _GRID = re.compile(r"[ \t]*\+(?:[-:]{2,}\+)+[ \t]*")
 _GRID_HEAD = re.compile(r"[ \t]*\+(?:[=:]{2,}\+)+[ \t]*")
 _ROW = re.compile(r"[ \t]*\|(?:[^|\n]*\|){2,}[ \t]*")
@@ -67,10 +67,13 @@ def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
     Where an item stands right behind such a list it would be denied with it: then no tag leads.
     """
     leads: dict[int, str] = {}
-    was_denied, before, turn = False, "", ""
+    was_denied, is_form, is_behind, before, turn = False, False, False, "", ""
     for at, following in pairwise([*filled, filled[-1] if filled else 0]):
         tag, last, before = _OPENS.fullmatch(lines[at]), before, lines[at].rstrip("*_ ")
-        if before.lstrip().startswith("</") and lead_of_tag(before.strip("</> \t")) and _ITEM.match(lines[following]):
+        is_form = last.endswith(_LEADS) or (is_form and last.lstrip().startswith("<"))
+        is_end = before.lstrip().startswith("</")
+        is_behind = is_end and (is_behind or lead_of_tag(before.strip("</> \t")) != "")
+        if is_behind and _ITEM.match(lines[following]):
             return
         if not turn and (opened := opens_turns(before)) and f"</{opened}>" not in before:
             turn = f"</{opened}>"
@@ -86,8 +89,9 @@ def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
             continue
         lead = lead_of_tag(tag["tag"])
         if tag["words"]:  # under `Answer in this form:` it stays as it is
-            if lead or (_SENTENCE.fullmatch(tag["words"]) and not last.endswith(_LEADS)):
-                lines[at] = f"{NEW_LINE}{f'{lead} ' * bool(lead)}{tag['words']}{NEW_LINE}"
+            if lead or (_SENTENCE.fullmatch(tag["words"]) and not is_form):
+                lead = "" if not lead or denies_itself(tag["words"]) else f"{lead} "
+                lines[at] = f"{NEW_LINE}{lead}{tag['words']}{NEW_LINE}"
         elif _ITEM.match(lines[following]) and (lead or was_denied):
             leads[at] = lead or f"{title_of_tag(tag['tag'])}:"
             was_denied = bool(lead)
@@ -102,8 +106,9 @@ def _items(lines: list[str], prose: list[int]) -> None:
     for kind, run in groupby(filled, key=lambda at: _kind_of(lines[at])):
         run_of = list(run)
         last_line = lines[run_of[-1]]
-        if kind == "bar" and before and _OF_DELIMITERS.issuperset(before):
-            kind = ""  # a table of one column
+        above = lines[run_of[0] - 1].rstrip("\0* _") if run_of[0] else ""
+        if kind == "bar" and above and not above.endswith(_LEADS):
+            kind = ""  # a table of one column, or choices (`answer = yes`, `| no`)
         if kind == "label":  # paragraphs with a label each stay paragraphs
             every = frozenset(run_of)
             run_of = [at for at in run_of if every & {at - 1, at + 1}]

@@ -28,6 +28,7 @@ from midspec.spec._words import Inline, split_as_before, split_sentences, with_w
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
 _RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)(?:(?:\d{1,3}|[IVXLC]{1,6}|[A-Z])[.)][ ])?[^*_.!?]{1,60}[.:]\1")
 _BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
+_MAX_LEVEL = 6  # of headings in Markdown
 _TITLE_WORDS = 8
 _HEAD = 2000  # of a file: what says of which kind it is stands there
 
@@ -110,8 +111,10 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
             words = (rule.text or rule.whole.replace("\n- ", "\n")).split()
             title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
             path = (rule.domain, title) if rule.domain else (title,)
-        if any(block.kind == "heading" and is_denial(block.text) for block in reader.blocks):  # it denies what follows
-            sections += map(reader.plain, reader.by_headings(path[-1], ids))
+        heads = [block.text for block in reader.blocks if block.kind == "heading"]
+        if any(map(is_denial, heads)):  # it denies what follows
+            over = path if heading and heads[0] != path[-1] else path[:-1]
+            sections += map(reader.plain, reader.by_headings(path[-1], ids, over))
             parts += [part._replace(first=0, last=0) for part in reader.parts]
             is_marked = True
             continue
@@ -169,15 +172,18 @@ class _Reader:
                 self.parts.append(Part(first, last, "footnote without a mark", text))
         return title, sections
 
-    def by_headings(self, title: str, ids: _Ids) -> list[Section]:
-        """Return the sections under the headings, and one of the given title for what stands before the first."""
+    def by_headings(self, title: str, ids: _Ids, over: tuple[str, ...] = ()) -> list[Section]:
+        """Return the sections under the headings, and one of the given title for what stands before the first.
+
+        `over` is headings over all of them.
+        """
         blocks, lines = self.blocks, self.source.lines
         heads = [index for index, block in enumerate(blocks) if block.kind == "heading"]
         sections = []
         if preamble := blocks[: heads[0]]:
             text = _text(lines, 0, blocks[heads[0]].first)
-            sections.append(self.section(title, 0, (title,), preamble, text, ids))
-        path: list[tuple[int, str]] = []
+            sections.append(self.section(title, 0, (*over, title), preamble, text, ids))
+        path = list(enumerate(over, -len(over)))
         for index, after in zip(heads, [*heads[1:], len(blocks)], strict=True):
             head = blocks[index]
             words = self.inline.clean(head.text)
@@ -189,7 +195,7 @@ class _Reader:
             end = blocks[after].first if after < len(blocks) else len(lines)
             titles = tuple(entry[1] for entry in path)
             text = _text(lines, head.end, end)
-            level = 0 if is_rule else head.level
+            level = 0 if is_rule else min(head.level + len(over), _MAX_LEVEL)
             sections.append(self.section(words, level, titles, blocks[index + 1 : after], text, ids))
         return sections
 

@@ -36,7 +36,12 @@ _ASKED = re.compile(
 )
 _GAP = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _DIFF = re.compile(r"[`~][ \t]*(?:diff|patch)\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"[\"“'«„]?[^\W\d_a-z]\S*(?:\s+\S+){2,}(?<=[.!?…。！？\"”’»)*_])", re.DOTALL)
+# Prose, and no code: `RUN echo "Done."`, `Console.Write("Done.")`.
+_SENTENCE = re.compile(
+    r"(?![A-Z]{3,}\s)(?!.*(?:\w\(|\s:?==?\s|[;{}]\s*\Z))[\"“'«„]?[^\W\d_a-z]\S*(?:\s+\S+){2,}"
+    r"(?<=[.!?…。！？])[\"”’»)*_]*",
+    re.DOTALL,
+)
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 
 
