@@ -75,7 +75,9 @@ from midspec.evals.tasks.preference._phrases import (
     TO,
     TRADED_FOR,
     UNBEATEN,
+    UNLIKE,
     UNREAL,
+    UNREAL_AFTER,
     WHILE,
     M,
 )
@@ -213,8 +215,7 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
         weight = weight if forced is None else 2
     found = _corrected(sentence, standing, found)
     is_open = (listed or is_doubted) and found is None
-    if found is None and (CONDITION.search(sentence) or DISCLAIMED.search(sentence)) and standing:
-        is_open = True
+    is_open |= found is None and bool(standing and (CONDITION.search(sentence) or DISCLAIMED.search(sentence)))
     contrasted = frozenset(each.side for each in mentions if each.state == "contrasted")
     named = frozenset(sides) | contrasted if not listed else frozenset((0, 1))
     return nothing._replace(
@@ -274,7 +275,7 @@ def _state(before: str, after: str) -> _State:
         return "stands"
     if REJECTED.search(before) or REJECTED_AFTER.search(after):
         return "rejected"
-    if NEGATION.search(before) or DENIED_AFTER.search(after):
+    if NEGATION.search(before) or DENIED_AFTER.search(after) or UNLIKE.search(before + after):
         return "denied"
     if BACK_THEN.search(after) or (HAD_CHOSEN.search(before) and ANOTHER_TIME.search(before + after)):
         return "conceded"
@@ -350,13 +351,12 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> tuple[int | None, in
 
 def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
     """Return whether a verb of the speaker reaches the name behind it, and neither is denied nor under a condition."""
-    if re.search(rf"{M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\bbetween\b", between):
-        return False
-    if re.search(r"\b(?:not|never|cannot|can|could|might|may|used to|was|were)\b|n't\b", cue[0]):
-        return False
     if (
-        TELLS.search(between)
+        re.search(rf"{M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\bbetween\b", between)
+        or re.search(r"\b(?:not|never|cannot|can|could|might|may|used to|was|were)\b|n't\b", cue[0])
+        or TELLS.search(between)
         or DISCLAIMED.search(cue[0])
+        or UNREAL_AFTER.match(sentence, cue.end() + len(between) + 1)
         # Only what stands right before it is looked at: a sentence may have thousands.
         or any(found.end() == cue.start() for found in DISCLAIMED.finditer(sentence[: cue.end()], cue.start() - 80))
     ):

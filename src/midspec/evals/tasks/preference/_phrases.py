@@ -14,18 +14,24 @@ M = f"[{SIDES}]"
 ENDS = re.compile(
     r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])"
     # "X if you are in a hurry; otherwise Y" is one sentence, as is "X for small teams; Y for large ones".
-    r"(?!\s+(?:otherwise|else|if not)\b)"
-    r"|[;\uff1b](?!\s*(?:(?:but |and )?(?:otherwise|else|if not|for (?!m[ey]\b))\b|"
+    r"(?!\s+(?:otherwise|else)\b)"
+    r"|[;\uff1b](?!\s*(?:(?:but |and )?(?:otherwise|else|for (?!m[ey]\b))\b|"
     rf"(?:an?\s+|the\s+)?{M}\"? for\b))|\n+|(?<=\?)\s"
 )
 ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
 # Under such a condition nobody chooses: "If it weren't so cold I'd ...", "Ask me in winter and I'd ...".
 UNREAL = re.compile(
     r"\bif\s*$|\b(?:if|when) you\b[^,]*$|"
-    r"(?<!even )\bif (?!(?:i|we|you)\b)[^,;:]{0,80}(?:\b(?:were|was|had|did) not\b|(?:were|was|had|did)n't\b)"
-    r"[^;:]{0,120}$"
-    r"|\bask me (?:(?:in|on|at)(?! any| every)|again|tomorrow|yesterday|last|next|another|when|after|before)\b"
+    r"(?<!even )(?<!as )\bif (?!(?:i|we|you)\b)[^,;:]{0,80}(?:\b(?:were|was|had|did) not\b|(?:were|was|had|did)n't\b)"
+    # "If that wasn't clear, I'd ..." is none, and a "but" ends it.
+    r"(?! (?:\w+ )?(?:clear|obvious|evident|enough)\b)(?:(?!\b(?:but|yet)\b)[^;:]){0,120}$"
+    r"|\bask me (?:(?:in|on|at)(?! any| every)|tomorrow|yesterday|last|next|another|when|after|before)\b"
     r"[^;:]{0,80}\band\s*$"
+)
+# "I'd run X if I could, but I need Y"
+UNREAL_AFTER = re.compile(
+    rf"\"?[^{SIDES},;.]{{0,40}}\bif (?:i|we) (?:could|did|had(?! to\b)|(?:were|was)(?! (?:forced|asked|told|made|given|"
+    rf"pressed|pushed|to|choosing|picking|deciding)\b))\b[^{SIDES}.;]{{0,60}}\b(?:but|yet)\b[^{SIDES}.;]{{0,60}}{M}"
 )
 # Between two names: they are named together, and neither is chosen.
 AND = re.compile(
@@ -56,10 +62,12 @@ REJECTED = re.compile(
 # "Nothing beats X"
 UNBEATEN = re.compile(
     r"\b(?:nothing|no other \w+|nobody|few things)\b(?:\s+\w+){0,3}?\s+(?:beats?|trumps?|tops?|outshines?|rivals?|"
-    r"matches|"
-    r"hold a candle to|compares? (?:to|with)|comes? close to|better than|like)\s+(?:an?\s+|the\s+)?\"?$"
+    r"matches|hold a candle to|compares? (?:to|with)|comes? close to|better than|like)\s+(?:an?\s+|the\s+)?\"?$"
     # "I'd never trade X for Y"
     r"|(?:\b(?:never|not)|n't)(?: \w+){0,2} (?:trade|swap|exchange|replace|give up)\s+(?:an?\s+|the\s+|my\s+)?\"?$"
+    # "Nobody has to drag me to X"
+    r"|(?:\b(?:nobody|no one|never|not)|n't)\b(?:'d)?[^,;]{0,12} (?:have|has|need\w*) to "
+    r"(?:drag|pay|force|bribe) me\b[^,;]{0,24}$"
 )
 TRADED_FOR = re.compile(r"^\"? (?:for|with|by)\s+(?:an?\s+|the\s+)?\"?$")
 # "lieber X als Y", "más X que Y"
@@ -111,7 +119,9 @@ DENIED_AFTER = re.compile(
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
     r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
-    r"|^\"?\s*[\u5c31\u4e5f\u90fd\u771f]?(?:\u592a(?![\u68d2\u597d\u7231\u559c\u8d5e\u9177\u5f3a\u7f8e])"
+    r"|^\"?\s*[\u5c31\u4e5f\u90fd\u771f]?(?:\u592a[\u82e6\u6de1\u8d35\u6162\u5435\u8fdc\u96be\u65e7\u7d2f\u51b7\u70ed\u91cd\u751c\u9178\u54b8"
+    r"\u8fa3\u6cb9\u817b\u95f7\u6324\u810f\u4e71\u81ed\u77ed\u957f\u5c0f\u5927\u9ad8\u4f4e\u786c\u8f6f\u6d53\u6da9\u9ebb\u65e0\u5371"
+    r"\u590d\u666e\u6602\u8d39\u8017\u70eb\u5f31\u5dee\u574f\u4e11\u8001\u571f\u5047\u5355\u67af\u5e73\u62e5\u7834\u8fc7\u7c98\u51f6]"
     r"|\u4e0d(?:\u597d|\u884c|\u9002\u5408|\u5408\u9002|\u591f))"
     r"|^\"?\s*(?:\u306f|\u304c|\u3092|\u3082)[^\u3001\u3002]{0,8}?(?:\u9078\u3073\u307e\u305b|"
     r"\u9078\u3070\u306a\u3044(?!\u7406\u7531)|\u597d\u304d(?:\u3067\u306f|\u3058\u3083)"
@@ -139,6 +149,12 @@ TO = re.compile(
     rf"^[^{SIDES},;]{{0,30}}?\s(?:to|\u00e0|a)\s+(?:an?\s+|the\s+|la\s+|le\s+|\w+ing\s+(?:an?\s+|the\s+|in\s+)*)?\"?$"
 )
 
+# "X relaxes me and Y doesn't"
+UNLIKE = re.compile(
+    r"\b(?:(?:relax|calm|suit|appeal|excit|interest|delight|inspir|speak|help|attract|fascinat|mov)\w*(?: to)? me"
+    r"|my (?:thing|style|taste|cup of tea)|(?:good|right|perfect|great) for me),?\s+(?:(?:but|and|while|whereas)\s+)?"
+    r"(?:(?:an?|the)\s+)?\s*(?:is|are|does|do|would|will|ca)(?: not|n't)\W*$"
+)
 _ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
 _VERBS = (
     r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
@@ -259,15 +275,18 @@ _FOR_A_CASE = (
     r"(?!(?:me|my|myself|us|sure|certain|now|once|starters)\b)"
 )
 _AT_TIMES = (
-    r"(?:in(?! (?:general|short|fact|particular|my|any|a pinch|the end)\b)|on|at|before|after|during|by|now|first|"
-    r"later)\b"
+    r"(?:in(?! (?:general|short|fact|particular|my|any|a pinch|the end)\b)|"
+    r"on(?! (?:no|balance|reflection|the whole)\b)|"
+    r"at|before|after|during|by(?! (?:far|no|all|a|miles)\b)|now|first|later)\b"
 )
 # "X when it is cold, otherwise Y", "X if I stay and Y if I go", "X for sun, Y for snow": each has its own case.
 EACH_ITS_CASE = re.compile(
     rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]{{0,120}}(?:\b(?:otherwise|else)\b[^{SIDES}]{{0,40}}{M}"
     rf"|{M}\"?,? (?:if|when|whenever|unless)\b)"
     rf"|{_FOR_A_CASE}[^{SIDES}.]{{1,80}}?(?:[,;]|\band)\s+(?:and\s+)?(?:an?\s+|the\s+)?{_FOR_A_CASE}"
-    rf"|^\W*for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{M}[,;]\s+(?:(?:and|but)\s+)?for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{M}"
+    r"(?!.{0,120}\b(?:but|yet) (?:.{0,20}\bfor me\b|(?:i|we|my|our)\b))"
+    rf"|^\W*for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{M}[,;]\s+(?:(?:and|but)\s+)?for "
+    rf"(?!m[ey]\b|(?:the|an?) {M})[^{SIDES};.]{{1,80}}{M}"
     rf"|{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}(?:,|;|,? and)\s+(?:an?\s+|the\s+)?"
     rf"{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}\W*$"
 )
