@@ -65,6 +65,9 @@ def test_the_answer_of_a_control_stands_in_its_question_and_so_do_the_wrong_ones
         ("Milan is large.\n$\\boxed{Rome}$", 1.0),
         ("Milan is large.\nAnswer\uff1aRome", 1.0),
         ("Answer the question: Milan.", 0.0),
+        ("Milan is wrong. <answer>\nRome\n</answer>", 1.0),
+        ("Rome\nAnswer:", 1.0),
+        ("The answer is:", 0.0),
     ],
 )
 def test_a_short_answer_is_read_by_whole_words_and_the_last_answer_line_counts_alone(text: str, value: float) -> None:

@@ -57,14 +57,33 @@ OTHER_FORM = "not in the form that was asked for: "
             for said in (
                 *("3 (T1, T3 and T6)", "**3** tickets", "3 - T1, T3 and T6", "3 \u2014 the solved ones", "3 = three"),
                 *("3 (=1+2)", "3-ticket list", "3 + the rest"),
-                *("3, which is more than 2", "about 3", "3 (at least 2 were needed)", "3, not 5", "exactly 3"),
+                *(
+                    "3, which is more than 2",
+                    "about 3",
+                    "3 (at least 2 were needed)",
+                    "3, not 5",
+                    "exactly 3",
+                    "-> 3",
+                    "=> 3",
+                    "3 or more exactly 3.0",
+                ),
             )
         ),
         *(
             ("count-01", f"Count: {said}", OTHER_FORM + "the count is no number")
             for said in (
                 *("2-4", "3 or 4", "3/6", "3.5", "-3", "between 3 and 5", "1 x 3", "More than 3", "at least 3", ">3"),
-                *("\u2265 3", "3+", "3 tickets or more", "3 at most", "3 \u00b1 1", "minus 3", "not 3", "up to 5"),
+                *(
+                    "\u2265 3",
+                    "3+",
+                    "3 tickets or more",
+                    "3 at most",
+                    "3 \u00b1 1",
+                    "minus 3",
+                    "not 3",
+                    "up to 5",
+                    "3 at the most",
+                ),
             )
         ),
         ("count-01", "Count: three", OTHER_FORM + "the count is no number"),

@@ -25,10 +25,11 @@ _MOST, _MOST_EXPONENT = 1e12, 8
 _LABELS = {kind: re.compile(rf"^\W*{kind}\W*:\s*(.*)$", re.I | re.M) for kind in ("count", "expression", "tags")}
 _COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.0+)?\b")
 _NO_COUNT = re.compile(
-    r"^[^\d(]*(?:-\d|\bbetween\b|[<>\u2264\u2265]=?\s*\d"
+    r"^[^\d(]*(?:-\d|\bbetween\b|(?<![-=])[<>\u2264\u2265]=?\s*\d"
     r"|\b(?:(?:more|less|fewer|greater) than|at (?:least|most)|over|under|above|below|nearly|almost|up to|minus"
     r"|negative|not)\s+\d)"
-    r"|^[^\d(]*[\d,]*\d\s*(?:\+(?!\s*\w)|\u00b1|(?:\w+ )?(?:or (?:more|fewer|less)|at (?:least|most))\b)"
+    r"|^[^\d(]*[\d,]*\d\s*(?:\+(?!\s*\w)|\u00b1"
+    r"|(?:\w+ )?(?:or (?:more|fewer|less)(?! \w+ly\b)|at (?:the )?(?:least|most))\b)"
     r"|^[^\d(]*[\d,.]*\d(?:\.\d*[1-9]|\s*(?:[-\u2013\u2014+*/^\u00d7\u00f7]|\b(?:x|to|or|and)\b)\s*\d)",
     re.IGNORECASE,
 )

@@ -19,7 +19,7 @@ NEITHER = "the answer is long and names none of the known answers"
 
 # "Answer:", "**Final answer**:", "The answer is:", a heading "### Answer", `<answer>`, and `\boxed{}` alone on a line.
 _LABELLED = re.compile(
-    r"(?:^|(?<=[.!?]) )[^\w\n]{0,8}(?:(?:my|the|final|correct|short)\s+){0,2}answer(?:\s+is)?\W{0,6}?(?::|\uff1a|>|\n)"
+    r"(?:^|(?<=[.!?]) )[^\w\n/]{0,8}(?:(?:my|the|final|correct|short)\s+){0,2}answer(?:\s+is)?\W{0,6}?(?::|\uff1a|>|\n)"
     r"[\s*_`\"'>#(\[]{0,12}(.*)$|^[^\w\n]{0,8}boxed\{(.*)\}\W*$",
     re.I | re.M,
 )
@@ -79,7 +79,7 @@ def named(text: str, answer: ShortAnswer) -> Named:
     Denials are not understood: a text that says what the answer is *not* names it all the same, which is why a short
     answer is asked for.
     """
-    labelled = [found[1] or found[2] for found in _LABELLED.finditer(text)]
+    labelled = [found[1] or found[2] or "" for found in _LABELLED.finditer(text)]
     counted = labelled[-1] if labelled and labelled[-1].strip() else text
     said = _bare(counted)
     if not any(_INEXACT.search(_bare(form)) for form in (*answer.accepted, *answer.rivals)):
