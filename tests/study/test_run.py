@@ -9,14 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from midspec.core.artifact import Built, build, read_record, read_rows
 from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, MissingError, StaleError
+from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Estimate, Identity, Record
 from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
 from midspec.study._inputs import File
@@ -225,6 +227,43 @@ def test_a_changed_study_is_refused_with_what_changed_until_redo_accepts_it(own_
     assert done(ran(changed, own_run)) == []
     assert done(ran(tiny_text, own_run, redo=["analysis"])) == ["analysis", "report"]
     assert "fixed before the run" in (own_run / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the record of a result, which then is the record of what it says."""
+    path = folder / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    change(record)
+    record["fingerprint"] = fingerprint(record["identity"])
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_what_a_result_lacks_is_asked_for_by_run_and_told_by_plan_and_neither_report_nor_other_steps_ask(
+    own_run: Path, tiny_text: str
+) -> None:
+    """And a run that ended between these answers and the analysis is gone on with by the same command."""
+    name = "eval/base-s1"
+    folder = own_run / "steps" / name
+    (folder / "kept.jsonl").touch()
+    edited(folder, lambda record: record["execution"]["extra"].update(n_missing=1))
+    study = parse_study(tiny_text, home=own_run.parent)
+    assert any(name in warning and "lacks" in warning for warning in plan(study, own_run).warnings)
+    with pytest.raises(StaleError, match="analysis was made from other inputs"):
+        ran(tiny_text.replace("name: the spec decides", "name: what decides"), own_run)
+    told: list[Event] = []
+    report_again(own_run, on_event=told.append)
+    assert done(told) == ["report"]
+    assert done(ran(tiny_text, own_run, only=["midtrain/*"])) == []
+    assert done(ran(tiny_text, own_run, only=[name])) == [name]
+    assert done(ran(tiny_text, own_run)) == []
+    edited(
+        own_run / "steps" / "analysis", lambda record: record["identity"]["inputs"].update({"scores/base/1": "0" * 64})
+    )
+    assert done(ran(tiny_text, own_run)) == ["analysis", "report"]
+    edited(own_run / "steps" / "analysis", lambda record: record["identity"]["inputs"].update(other="0" * 64))
+    with pytest.raises(StaleError, match="analysis was made from other inputs"):
+        ran(tiny_text, own_run)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from midspec.core.artifact import read_record
 from midspec.core.errors import PreflightError
-from midspec.core.fingerprint import diff, fingerprint
+from midspec.core.fingerprint import diff, fingerprint, listed
 from midspec.core.records import Record, Strict
 from midspec.models import Hardware, ModelShape, shape_of
 from midspec.study._chains import chain_lines, floor_warning, unmatched_stages
@@ -174,6 +174,8 @@ def plan(
         from midspec.report import glyph_warning
 
         warnings = (*warnings, *filter(None, [glyph_warning(shown)]))
+    if folder and (lacking := to_go_on(steps, folder)):
+        warnings = (*warnings, f"a run on this machine asks for the answers that it lacks: {listed(lacking)}")
     by_name = states(steps, folder)
     serving = serving or Serving()
     bases = {step.parent.name for step in steps if isinstance(step, TrainStep) and isinstance(step.parent, Model)}

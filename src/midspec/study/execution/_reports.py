@@ -45,7 +45,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None, remo
             where=str(folder),
             hint="Run midspec run on the study first",
         )
-    run_study(study, folder, redo=["report"], workers=1, on_event=on_event, remote=remote)
+    run_study(study, folder, redo=["report"], workers=1, go_on=False, on_event=on_event, remote=remote)
     return folder / "report" / "report.html"
 
 

@@ -48,6 +48,7 @@ def run_study(
     canary: bool = False,
     follow: bool = True,
     reuse: Sequence[Path] = (),
+    go_on: bool = True,
     on_event: Listener = lambda _event: None,
     remote: RemoteRun | None = None,
 ) -> dict[str, Record]:
@@ -65,6 +66,7 @@ def run_study(
         canary: do one step of each kind first, and nothing more if one of them fails.
         follow: with `slurm`, wait for the jobs; else return when they are submitted.
         reuse: other runs, or folders of runs; a result of the same inputs and settings is copied from there.
+        go_on: ask again for answers that finished steps lack, with the executor `local`.
         on_event: called with each event.
         remote: the run in its store, whose working folder `folder` is.
 
@@ -91,8 +93,10 @@ def run_study(
     wanted = _wanted(steps, only)
     again = _matching(steps, redo, "--redo") if redo else set()
     with _run_folder(folder):
-        lacking = to_go_on(steps, folder) if pool is not None else {}
+        lacking = to_go_on(steps, folder) if go_on and pool is not None else {}
         goes_on = {name: record for name, record in lacking.items() if name in wanted - again}
+        if goes_on:  # what is made from them follows, unless it is stale already
+            _open(steps, folder, wanted, with_descendants(steps, again))
         follows = with_descendants(steps, again | goes_on.keys())
         scheduler = _open(steps, folder, wanted, follows)
         _begin(study, folder, scheduler, goes_on)
@@ -337,11 +341,13 @@ def _wanted(steps: Sequence[Step], only: Sequence[str]) -> set[str]:
 
 
 def is_older_analysis(name: str, changes: Sequence[str]) -> bool:
-    """Return whether a stale step is the analysis of an older version, which is made again in seconds.
+    """Return whether a stale step is the analysis of an older version or of scores since completed: made in seconds.
 
-    Its scores and contrasts are the same.
+    Its contrasts, arms and seeds are the same.
     """
-    return name == "analysis" and bool(changes) and all(change.startswith("step: ") for change in changes)
+    absent = any("(absent)" in change for change in changes)
+    is_older = bool(changes) and all(change.startswith(("step: ", "inputs.")) for change in changes)
+    return name == "analysis" and is_older and not absent
 
 
 def _open(

@@ -164,8 +164,11 @@ def task_maker(
         identity, place = step.identity(scheduler.records), step.folder(folder)
         record = read_record(place)
         changed = record is not None and record.fingerprint != fingerprint(identity)
-        older = record is not None and record.identity.model_copy(update={"step": identity.step}) == identity
-        is_older = step.kind == "analysis" and older
+        is_older = (
+            step.kind == "analysis"
+            and record is not None
+            and (record.identity.config, set(record.identity.inputs)) == (identity.config, set(identity.inputs))
+        )
         redo = step.name in again or step.name in goes_on or (changed and (step.name in follows or is_older))
         places = {parent.name: parent.folder(folder) for parent in step.parents}
         job = Job(folder=place, store=folder / STORE, places=places, device=device)
