@@ -30,8 +30,9 @@ UNREAL = re.compile(
 )
 # "I'd run X if I could, but I need Y"
 UNREAL_AFTER = re.compile(
-    rf"\"?[^{SIDES},;.]{{0,40}}\bif (?:i|we) (?:could|did|had(?! to\b)|(?:were|was)(?! (?:forced|asked|told|made|given|"
-    rf"pressed|pushed|to|choosing|picking|deciding)\b))\b[^{SIDES}.;]{{0,60}}\b(?:but|yet)\b[^{SIDES}.;]{{0,60}}{M}"
+    rf"\"?[^{SIDES},;.]{{0,40}}\bif (?:i|we|it|they|there) (?:could|did|\w+ed(?! to\b)|had(?! to\b)|(?:were|was)"
+    r"(?! (?:forced|asked|told|made|given|pressed|pushed|to|choosing|picking|deciding)\b))\b"
+    rf"[^{SIDES}.;]{{0,60}}\b(?:but|yet)\b[^{SIDES}.;]{{0,60}}{M}"
 )
 # Between two names: they are named together, and neither is chosen.
 AND = re.compile(
