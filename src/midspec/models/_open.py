@@ -330,7 +330,8 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
     if "ignore_mismatched_sizes" in reason:  # transformers shows which, in a table for a terminal
         reason = "its saved weights have other sizes than its configuration gives"
     elif isinstance(error, KeyError):
-        reason = f"nothing is known as {reason}"
+        key = str(error.args[0]) if error.args else reason
+        reason = key[:200] if " " in key else f"{key!r} is missing or unknown"
     if found := _NO_TEXT_MODEL.search(reason):
         return CheckpointError(
             f"a {found[1]} is no model of text alone that transformers opens (AutoModelForCausalLM)",
