@@ -182,7 +182,7 @@ def load_model(
             raise _refusal("model", error, checkpoint.model) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     if _is_saved_twice(Path(opened)):
-        note(f"holds {_WHOLE} beside shards: it is read here, and the shards of {_INDEX} by servers (vLLM)", opened)
+        note(f"holds {_WHOLE}, which is read here, and shards by {_INDEX}, which servers read (vLLM)", opened)
     if unused := loading["unexpected_keys"]:
         note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
     if parts := left_out(model, opened):
@@ -203,7 +203,7 @@ def load_model(
 
 
 def _is_saved_twice(folder: Path) -> bool:
-    """Return whether weights lie there whole and in shards; MLX writes an index of the one file too."""
+    """Return whether a folder has weights in one file and an index of others; MLX writes an index of the one file."""
     with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         return (folder / _WHOLE).is_file() and set(index["weight_map"].values()) != {_WHOLE}
