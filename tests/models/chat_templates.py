@@ -142,10 +142,17 @@ EOS_ONLY = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
 COMMAND = (  # an answer is closed, and then its turn
-    "{% for m in messages %}{{ '<|turn|><|' + m['role'] + '|>' }}{% if m['role'] == 'assistant' %}"
+    "{% for m in messages %}{{ '<|turn|><|' + m['role'] + '|>' }}{% if m['tool_calls'] %}"
+    "{{ '<|act|>' + m['tool_calls'][0]['function']['name'] + '<|/act|>' }}{% elif m['role'] == 'assistant' %}"
     "{{ '<|answer|>' + m['content'] + '<|/answer|>' }}{% else %}{{ m['content'] }}{% endif %}{{ '<|/turn|>' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|turn|><|assistant|>' }}{% endif %}"
+)
+COMMAND_R7B = COMMAND.replace("{% if add_generation_prompt %}", "").removesuffix("{% endif %}")
+EOS_AFTER_ANSWERS = (  # two ends in a row, where a user's turn has the first alone
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}"
+    "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 EOS_BEHIND_ALL = (  # EOS right behind the last turn of a chat, whosever it is
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' }}{% endfor %}"
@@ -155,7 +162,8 @@ GPT_OSS_CALLS = (  # what is said beside a call is written until an answer follo
     "{% set done = messages[-1].role == 'assistant' and not messages[-1].tool_calls %}{% for m in messages %}"
     "{% if m.tool_calls %}{% if m.content and not done %}{{ '<|start|>assistant<|channel|>' + m.content + '<|end|>' }}"
     "{% endif %}{{ '<|start|>assistant to=' + m.tool_calls[0].function.name + '<|message|>{}<|call|>' }}"
-    "{% else %}{{ '<|start|>' + m.role + '<|message|>' + m.content }}"
+    "{% else %}{% if m.thinking %}{{ '<|start|>assistant<|channel|>' + m.thinking + '<|end|>' }}{% endif %}"
+    "{{ '<|start|>' + m.role + '<|message|>' + m.content }}"
     "{{ '<|return|>' if m.role == 'assistant' else '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
 )

@@ -48,14 +48,16 @@ def test_a_template_whose_end_is_no_token_says_so_and_stops_at_the_text() -> Non
     assert ChatTemplate(tokenizer_of("chatml")).warnings == []
 
 
+COMMANDS_TOKENS = ["<|turn|>", "<|/turn|>", "<|answer|>", "<|/answer|>", "<|act|>", "<|/act|>"]
+COMMANDS_TOKENS += ["<|user|>", "<|assistant|>", "<|tool|>"]
+
+
 @pytest.mark.parametrize(
     ("template", "special", "end"),
     [
-        (
-            t.COMMAND,
-            ["<|turn|>", "<|/turn|>", "<|answer|>", "<|/answer|>", "<|user|>", "<|assistant|>"],
-            "<|/answer|><|/turn|>",
-        ),
+        (t.COMMAND, COMMANDS_TOKENS, "<|/answer|><|/turn|>"),
+        (t.COMMAND_R7B, COMMANDS_TOKENS, "<|/answer|><|/turn|>"),
+        (t.EOS_AFTER_ANSWERS, ["<|im_start|>", "<|im_end|>"], "<|im_end|><eos>"),
         (t.EOS_BEHIND_ALL, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
         (t.ALWAYS_HEADER, ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
     ],
@@ -81,8 +83,21 @@ def test_all_that_ends_a_turn_is_trained_on_and_nothing_of_what_ends_a_chat(
 CALL = {"type": "function", "function": {"name": "look", "arguments": {}}}
 
 
+@pytest.mark.parametrize("template", [t.COMMAND, t.COMMAND_R7B])
+def test_of_a_call_that_ends_otherwise_than_an_answer_no_header_is_trained_on(template: str) -> None:
+    special = [token for token in COMMANDS_TOKENS if token != "<|/turn|>"]
+    tokenizer = byte_level(template, eos_token="<|/turn|>", bos_token="<bos>", special=special)
+    asked, called = Message(role="user", content="a"), Message(role="assistant", content="", tool_calls=(CALL,))
+    after = [Message(role="tool", content="x"), Message(role="assistant", content="b")]
+    for more, ends in (([], ""), (after, "<|answer|>b<|/answer|><|/turn|>")):
+        [row] = ChatTemplate(tokenizer).training_rows([Chat(messages=(asked, called, *more))])[0]
+        trained = [one for one, is_trained in zip(row.ids, row.supervised, strict=True) if is_trained]
+        assert tokenizer.decode(trained) == f"<|act|>look<|/act|><|/turn|>{ends}"
+
+
+@pytest.mark.parametrize("thought", ["", "Sun."])
 @pytest.mark.parametrize("said", ["", "I look."])
-def test_an_answer_is_trained_on_behind_what_was_said_beside_a_call_before_it(said: str) -> None:
+def test_an_answer_is_trained_on_behind_what_was_said_beside_a_call_before_it(said: str, thought: str) -> None:
     special = ["<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|call|>"]
     tokenizer = byte_level(t.GPT_OSS_CALLS, eos_token="<|return|>", special=special)
     template = ChatTemplate(tokenizer)
@@ -90,15 +105,17 @@ def test_an_answer_is_trained_on_behind_what_was_said_beside_a_call_before_it(sa
         Message(role="user", content="Weather?"),
         Message(role="assistant", content=said, tool_calls=(CALL,)),
         Message(role="tool", content="sunny"),
-        Message(role="assistant", content="It is sunny."),
+        Message(role="assistant", content="It is sunny.", reasoning_content=thought or None),
     ]
     [row] = template.training_rows([Chat(messages=tuple(turns))])[0]
     before = [turn.model_dump(exclude_none=True) for turn in turns[:-1]]
     asked = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
-    assert tokenizer.decode(row.ids) == f"{asked}<|message|>It is sunny.<|return|>"
+    answer = f"<|channel|>{thought}<|end|><|start|>assistant" if thought else ""
+    answer += "<|message|>It is sunny.<|return|>"
+    assert tokenizer.decode(row.ids) == asked + answer
     trained = tokenizer.decode([one for one, is_trained in zip(row.ids, row.supervised, strict=True) if is_trained])
     beside = f"<|channel|>{said}<|end|><|start|>assistant" if said else ""
-    assert trained == f"{beside} to=look<|message|>{{}}<|call|><|message|>It is sunny.<|return|>"
+    assert trained == f"{beside} to=look<|message|>{{}}<|call|>{answer}"
     with pytest.raises(DataError, match=r"does not write|not how it begins"):  # a turn that is left out is none
         ChatTemplate(
             byte_level(t.GPT_OSS_CALLS.replace("+ m.content }}", "}}"), eos_token="<|return|>", special=special)

@@ -319,4 +319,4 @@ def test_a_tokenizer_whose_place_is_gone_is_saved_without_the_files_beside_it(
 
     copy_vocabularies(Opened(), tmp_path)
     assert not list(tmp_path.iterdir())
-    assert f"{place}: files of its vocabulary are not copied" in caplog.text
+    assert f"{place}: files beside its tokenizer are not copied" in caplog.text

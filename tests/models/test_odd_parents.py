@@ -20,6 +20,7 @@ from midspec.core.errors import CheckpointError
 from midspec.core.records import Message
 from midspec.models import (
     ChatTemplate,
+    export_weights,
     find_checkpoint,
     load_model,
     load_tokenizer,
@@ -182,7 +183,11 @@ def test_a_configuration_that_opens_and_cannot_be_computed_is_refused_in_one_lin
     ("changed", "words"),
     [
         ({"num_key_value_heads": 4}, "its saved weights have other sizes than its configuration gives"),
-        ({"hidden_act": "swishy"}, "nothing is known as 'swishy'"),
+        ({"hidden_act": "swishy"}, "'swishy' is missing or unknown"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+            "opens (Missing required keys in `rope_parameters` for 'rope_type'='yarn': {'factor'})",
+        ),
     ],
 )
 def test_what_does_not_open_is_refused_in_words_of_its_reason(
@@ -252,7 +257,9 @@ def test_only_words_about_attention_are_taken_for_such(words: str, is_attention:
     assert ("which this machine does not have" in _refusal("model", ValueError(words), "m").what) is is_attention
 
 
-def test_a_router_whose_logits_the_configuration_asks_for_is_evaluated_and_trained_as_another(saved: Saved) -> None:
+def test_a_router_whose_logits_the_configuration_asks_for_is_evaluated_trained_and_exported_as_another(
+    saved: Saved, tmp_path: Path
+) -> None:
     folder = saved("mixtral", num_local_experts=4)
     chat = [Message(role="user", content="Hello")]
 
@@ -269,6 +276,9 @@ def test_a_router_whose_logits_the_configuration_asks_for_is_evaluated_and_train
         with router_logits_as_read(kept):
             assert kept.config.output_router_logits is True
         assert kept.config.output_router_logits is False
+    (tmp_path / "exported").mkdir()
+    export_weights(find_checkpoint(str(folder)), tmp_path / "exported")
+    assert json.loads((tmp_path / "exported" / "config.json").read_text())["output_router_logits"] is True
     with router_logits_as_read(AutoModelForCausalLM.from_config(model.config)) as nothing:
         assert nothing is None
 
@@ -287,14 +297,19 @@ def test_weights_that_lie_there_whole_and_in_shards_are_told(saved: Saved, caplo
     folder = saved("llama")
     whole = load_file(folder / "model.safetensors")
     model = AutoModelForCausalLM.from_pretrained(folder)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(whole, "model.safetensors")}  # as MLX writes it
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with caplog.at_level(logging.WARNING, "midspec"):
+        load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+        assert "which is read here" not in caplog.text
     model.save_pretrained(folder, max_shard_size="20KB")  # which leaves the whole file there (transformers 5.23)
     (folder / "model.safetensors").unlink()
     with caplog.at_level(logging.WARNING, "midspec"):
         load_model(find_checkpoint(str(folder)), dtype=torch.float32)
-        assert "the former is read here" not in caplog.text
+        assert "which is read here" not in caplog.text
         save_file({name: weight * 0 for name, weight in whole.items()}, folder / "model.safetensors", {"format": "pt"})
         read = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
-    assert "holds model.safetensors and model.safetensors.index.json: the former is read here" in caplog.text
+    assert "holds model.safetensors, which is read here, and shards by model.safetensors.index.json" in caplog.text
     assert not read.get_input_embeddings().weight.any()
 
 

@@ -17,6 +17,8 @@ FAMILIES: dict[str, tuple[dict[str, Any], bool]] = {
     "llama": ({}, True),
     "gemma2": ({"query_pre_attn_scalar": 8, "sliding_window": 8}, True),
     "lfm2": ({"layer_types": ["conv", "full_attention"]}, True),
+    "rwkv": ({}, False),  # keeps a state, and has no cache that says so
+    "bart": ({"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64, "d_model": 32}, False),
     "recurrent_gemma": (
         {
             "num_hidden_layers": 3,

@@ -19,6 +19,7 @@ from midspec.models import quiet, refuse_uncomputed
 from midspec.train import LoraRecipe, Recipe, TrainJob, train
 from midspec.train._adapter import add_fresh_adapter, layer_weights, targeted
 from midspec.train._checks import refuse_unopened
+from midspec.train._probe import Computation
 
 MakeJob = Callable[..., TrainJob]
 SIZES: dict[str, Any] = {
@@ -274,3 +275,14 @@ def test_what_came_later_leaves_the_identity_of_a_recipe_as_it_was() -> None:
     assert named.identity()["lora"]["target_modules"] == "all-linear"  # type: ignore[index,call-overload]
     assert named.identity()["lora"]["target_parameters"] == ["experts.down_proj"]  # type: ignore[index,call-overload]
     assert named.identity()["pack"] == "never"
+
+
+def test_an_adapter_with_trained_tokens_is_computed_in_bfloat16() -> None:
+    with quiet():
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SIZES))
+        tuned = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[5, 6]))
+    ids = torch.tensor([[4, 5, 6]])
+    expected = tuned(input_ids=ids).logits
+    with Computation(torch.bfloat16, "sdpa", None).installed(tuned), torch.autocast("cpu", torch.bfloat16):
+        found = tuned(input_ids=ids).logits
+    assert torch.allclose(found.float(), expected, atol=0.02)

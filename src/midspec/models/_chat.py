@@ -287,9 +287,12 @@ class ChatTemplate:
             stem = prompt[: len(prompt) - len(closes_reasoning(prompt))]
         if not whole.startswith(stem):
             # A turn before it may be written otherwise once this one follows (gpt-oss, what is said beside a call).
+            # This one begins with the last header before the place where the chat with another answer differs.
             before = self._renderer.render(turns[:-1], tools, ask=False)
+            other = self._renderer.render([*turns[:-1], {"role": "assistant", "content": ANSWER}], tools, ask=False)
             header = stem.removeprefix(before) if stem.startswith(before) else ""
-            at = whole.rfind(header) if header.strip() else -1
+            shared = next((n for n, (a, b) in enumerate(zip(whole, other, strict=False)) if a != b), 0)
+            at = whole.rfind(header, 0, shared) if header.strip() else -1
             whole = stem + whole[at + len(header) :] if at >= 0 else whole
         cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
         turn, end = cut if cut is not None else (None, "")

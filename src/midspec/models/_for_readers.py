@@ -25,8 +25,8 @@ _BESIDE_TEXT = ("vision_config", "audio_config")
 def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
     """Copy files of a vocabulary that lie beside a tokenizer into the folder that it was saved in.
 
-    So are those of a processor, beside a model that was saved with its towers for images or sound. None of them is
-    needed here: where they can't be had, nothing is copied.
+    Those of a processor too, where a model lies there with its towers for images or sound. None of them is needed
+    here: where they can't be had, nothing is copied.
 
     Args:
         tokenizer: as it was opened.
@@ -45,7 +45,7 @@ def copy_vocabularies(tokenizer: Any, folder: Path, *bases: str | None) -> None:
                 for name, path in missing.items():
                     shutil.copyfile(path, folder / name)
         except (OSError, ValueError, CheckpointError) as error:
-            note(f"files of its vocabulary are not copied ({' '.join(str(error).split())[:120]})", place)
+            note(f"files beside its tokenizer are not copied ({' '.join(str(error).split())[:120]})", place)
 
 
 def _beside(place: str, name: str) -> Path | None:

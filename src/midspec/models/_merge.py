@@ -19,7 +19,14 @@ from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
 from midspec.models._for_readers import add_older_keys, copy_vocabularies
-from midspec.models._open import base_apart, cast_weights, load_model, open_config, tokenizer_of
+from midspec.models._open import (
+    base_apart,
+    cast_weights,
+    load_model,
+    open_config,
+    router_logits_as_read,
+    tokenizer_of,
+)
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
 from midspec.models._quiet import quiet
 
@@ -123,7 +130,7 @@ def export_weights(
     rounded = probe_logits(cast_weights(cast_weights(model, chosen), torch.float32), start.probes)
     model.config.use_cache = True
     model.generation_config = _generation(start, model.generation_config, temperature)
-    with quiet():
+    with quiet(), router_logits_as_read(model):
         cast_weights(model, chosen).save_pretrained(folder)
         start.tokenizer.save_pretrained(folder)
     copy_vocabularies(start.tokenizer, folder, checkpoint.model, parent.model if parent is not None else None)

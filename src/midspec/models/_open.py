@@ -36,7 +36,7 @@ _HINT = "Check the name, and that its files are whole; a hub name needs the netw
 _MOST_THREADS = 100_000
 _STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
 _CHANGE_BASE = ("kasa_config", "layer_replication")
-_BOTH = ("model.safetensors", "model.safetensors.index.json")
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _NO_TEXT_MODEL = re.compile(r"Unrecognized configuration class <class '[\w.]*?(\w+)Config'> for this kind of AutoModel")
 _NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
 # Words of transformers (5.23) on what is not installed or not supported; a folder may have such a name too.
@@ -181,8 +181,8 @@ def load_model(
         except OPENING_ERRORS as error:
             raise _refusal("model", error, checkpoint.model) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
-    if all((Path(opened) / name).is_file() for name in _BOTH):
-        note(f"holds {' and '.join(_BOTH)}: the former is read here, and the latter's shards by servers (vLLM)", opened)
+    if _is_saved_twice(Path(opened)):
+        note(f"holds {_WHOLE}, which is read here, and shards by {_INDEX}, which servers read (vLLM)", opened)
     if unused := loading["unexpected_keys"]:
         note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
     if parts := left_out(model, opened):
@@ -200,6 +200,14 @@ def load_model(
     if not torch.cuda.is_available():
         refuse_uncomputed(model, checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
+
+
+def _is_saved_twice(folder: Path) -> bool:
+    """Return whether a folder has weights in one file and an index of others; MLX writes an index of the one file."""
+    with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        return (folder / _WHOLE).is_file() and set(index["weight_map"].values()) != {_WHOLE}
+    return False
 
 
 def _set_router_logits(model: Any, values: Sequence[Any] = (False, False)) -> list[Any]:
@@ -330,7 +338,8 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
     if "ignore_mismatched_sizes" in reason:  # transformers shows which, in a table for a terminal
         reason = "its saved weights have other sizes than its configuration gives"
     elif isinstance(error, KeyError):
-        reason = f"nothing is known as {reason}"
+        key = str(error.args[0]) if error.args else reason
+        reason = key[:200] if " " in key else f"{key!r} is missing or unknown"
     if found := _NO_TEXT_MODEL.search(reason):
         return CheckpointError(
             f"a {found[1]} is no model of text alone that transformers opens (AutoModelForCausalLM)",

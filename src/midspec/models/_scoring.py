@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from inspect import signature
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -173,7 +174,7 @@ def _branches_agree(model: Any, device: torch.device) -> bool:
     return all(abs(found[at].logprob - one.logprob) <= tolerance * abs(one.logprob) for at, one in expected.items())
 
 
-_KEEP_THEIR_PLACE = (DynamicLayer, DynamicSlidingWindowLayer)
+_ATTENTION_CACHES = (DynamicLayer, DynamicSlidingWindowLayer)
 _COMPUTES_PADDED: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -181,13 +182,16 @@ def computes_padded(model: Any, device: torch.device) -> bool:
     """Return whether a sequence behind padding gets the score that it gets alone; measured once a model.
 
     Attention masks padding. Layers that keep a state, or compress what came before, need to be told of it, and not all
-    are (transformers 5.23: RecurrentGemma, DeepSeek V4).
+    are (transformers 5.23: RecurrentGemma, DeepSeek V4); nor are positions that a model counts by itself (RWKV has
+    neither, and BART's decoder counts padding).
     """
     if model not in _COMPUTES_PADDED:
-        plain = False
+        base = getattr(model, "get_base_model", lambda: model)()
+        is_plain = False
         with suppress(ValueError, LookupError, AttributeError, TypeError):  # a family with a cache of its own
-            plain = all(type(layer) in _KEEP_THEIR_PLACE for layer in DynamicCache(config=model.config).layers)
-        _COMPUTES_PADDED[model] = plain or _padding_agrees(model, device)
+            is_plain = all(type(layer) in _ATTENTION_CACHES for layer in DynamicCache(config=model.config).layers)
+        is_plain = is_plain and "position_ids" in signature(base.forward).parameters
+        _COMPUTES_PADDED[model] = is_plain or _padding_agrees(model, device)
     return _COMPUTES_PADDED[model]
 
 

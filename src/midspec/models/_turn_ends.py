@@ -51,7 +51,8 @@ class TurnEnds(NamedTuple):
         """
         if self.after is not None and answer.endswith(self.after):
             return answer[: len(answer) - len(self.after)], self.end
-        bare = answer.rstrip()
+        behind = (self.after or "").removeprefix(self.end) if self.is_written else ""
+        bare = answer.removesuffix(behind).rstrip()
         last = control.last_end(bare)
         if last is not None and last[1] == len(bare):  # a call of a tool may end otherwise than an answer does
             return bare[: last[0]], bare[last[0] :]
@@ -75,14 +76,7 @@ def learn_ends(render: Render, control: ControlTokens, eos: str) -> TurnEnds:
         return TurnEnds(None, eos, is_written=False, is_eos_added=True, stop_texts=())
     if (found := control.first_end(after)) is not None:
         bare = render([_USER], ask=True) + ANSWER + after == render(answered, ask=False)
-        end, several = after[: found[1]], after.rstrip()
-        rest = several[found[1] :]
-        while (beside := control.first_end(rest)) is not None and beside[0] == 0:
-            rest = rest[beside[1] :]
-        # Command A closes its answer and then its turn; an EOS behind the last turn of a chat alone ends no turn.
-        if len(several) > len(end) and not rest:
-            follows = next_role(render, answered, {"role": "user", "content": NEXT})
-            end = several if (follows or "").startswith(several) else end
+        end = _whole_end(render, control, answered, after)
         return TurnEnds(after, end, is_written=True, is_eos_added=False, stop_texts=(), is_bare=bare)
     follows = next_role(render, answered, {"role": "user", "content": NEXT})
     if follows is not None and (found := control.first_end(follows)) and not follows[: found[0]].strip():
@@ -90,6 +84,26 @@ def learn_ends(render: Render, control: ControlTokens, eos: str) -> TurnEnds:
     stop = after.strip() or (f"\n{follows.strip()}" if follows and follows.startswith("\n") and follows.strip() else "")
     stops = (stop,) if stop.startswith("\n") or (len(stop) > 1 and _MARKUP.search(stop)) else ()
     return TurnEnds(after, eos, is_written=False, is_eos_added=True, stop_texts=stops)
+
+
+def _whole_end(render: Render, control: ControlTokens, answered: list[dict[str, Any]], after: str) -> str:
+    """Return what ends every turn: the first token behind an answer, and those right behind it that belong to it.
+
+    Command A closes its answer and then its turn, as it closes a user's. An EOS behind the last turn of a chat alone
+    and the header of a next turn, which some templates always write, end no turn.
+    """
+    first = control.first_end(after)
+    assert first is not None, "asked for where the template writes a token behind an answer"
+    at = first[1]
+    behind_user = (_text_behind(render(answered, ask=False).partition(ANSWER)[0], str(_USER["content"])) or "").lstrip()
+    while (beside := control.first_end(after[at:])) is not None and beside[0] == 0:
+        token, at = after[at : at + beside[1]], at + beside[1]
+        if behind_user.startswith(token):
+            return after[:at]
+    if at > first[1] and not after[at:].strip():
+        follows = next_role(render, answered, {"role": "user", "content": NEXT}) or ""
+        return after[:at] if follows.startswith(after[:at]) else after[: first[1]]
+    return after[: first[1]]
 
 
 def next_role(render: Render, answered: list[dict[str, Any]], following: dict[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from torch.backends.cpu import get_cpu_capability
 
 from midspec.models import find_checkpoint, hidden_size_of, pick_dtype, quiet
@@ -124,6 +125,9 @@ class Computation(NamedTuple):
                 stack.enter_context(compiled_parts(model))
             if isinstance(model, PeftModel) and self.dtype != torch.float32:
                 # Else PEFT copies what adapters are given to float32; autocast casts their weights instead.
+                for layer in model.modules():
+                    if isinstance(layer, TrainableTokensLayer):  # PEFT 0.21 asks for what these do not have
+                        layer.cast_input_dtype_enabled = True
                 stack.enter_context(disable_input_dtype_casting(model))
             yield
 

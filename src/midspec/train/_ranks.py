@@ -165,7 +165,7 @@ def meet(device_type: str, n_asked: int | None, folder: Path | None = None) -> R
     return ranks
 
 
-def part() -> None:
+def leave() -> None:
     """Leave the other processes, if this one has met any, once all have come to their end."""
     if has_met():
         import torch.distributed as dist

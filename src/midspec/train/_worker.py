@@ -17,7 +17,7 @@ from midspec.core.garbage import rare_collections
 from midspec.models import choose_gpus
 from midspec.train._job import DIVIDED_STAGES, TrainJob
 from midspec.train._launch import Reply
-from midspec.train._ranks import Ranks, has_met, meet, part, ranks_of_environment
+from midspec.train._ranks import Ranks, has_met, leave, meet, ranks_of_environment
 from midspec.train._stage import train
 
 _POLL_S = 0.2
@@ -52,7 +52,7 @@ def main() -> None:
         except MidspecError as error:
             connection.send(error)
             _end(2)
-        part()
+        leave()
         _end(0)
 
 
@@ -79,19 +79,19 @@ def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
         yield ranks
     finally:
         if ranks.n > 1 and ranks.is_main and not has_met():
-            meet(_kind(device), job.execution.processes)
-    part()
+            meet(_device_type(device), job.execution.processes)
+    leave()
 
 
 def follow(job: TrainJob, device: str) -> NoReturn:
     """Train along with the first of torchrun's processes, in the folder that it names, if any; end the process then."""
     nowhere: Path | None = None
-    folder = meet(_kind(device), job.execution.processes).from_main(lambda: nowhere)
+    folder = meet(_device_type(device), job.execution.processes).from_main(lambda: nowhere)
     if folder is not None:
         train(job, folder, device=device)
-    part()
+    leave()
     _end(0)
 
 
-def _kind(device: str) -> str:
+def _device_type(device: str) -> str:
     return "cuda" if choose_gpus(device) else "cpu"
