@@ -67,3 +67,16 @@ def test_close_scores_are_asked_again_in_float32(saved: Saved, monkeypatch: pyte
         for one, other in zip(found, expected, strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=0.3)
         assert (found[0].logprob > found[1].logprob) == (expected[0].logprob > expected[1].logprob)
+
+
+def test_in_bfloat16_logits_of_a_batch_are_one_product(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of states that are cut out of others torch makes one a row, with a copy of the weights for each."""
+    model = open_checkpoint(find_checkpoint(str(saved("llama"))), device="cpu", dtype="bfloat16")
+    head = model.model.get_output_embeddings()
+    given, plain = [], head.forward
+    monkeypatch.setattr(head, "forward", lambda states: (given.append(states), plain(states))[1])
+    asked = [[Message(role="user", content=words)] for words in ("how are you", "are you", "you")]
+    model.generate(asked, max_new_tokens=2)
+    model.option_logprobs(asked, ["how are you"] * 3)
+    assert max(len(states) for states in given) == 3
+    assert all(states.is_contiguous() for states in given)

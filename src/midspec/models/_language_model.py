@@ -22,7 +22,14 @@ from midspec.models._cache import NO_PREFIX, Prefix, common_length, compute_pref
 from midspec.models._chat import ChatTemplate
 from midspec.models._generation import continue_batch
 from midspec.models._open import load_model, pick_device, refuse_uncomputed, tokenizer_of, use_threads
-from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype, rope_switch_in, window_in
+from midspec.models._precision import (
+    MIN_HIDDEN,
+    fold_rows_for_logits,
+    hidden_size_of,
+    pick_dtype,
+    rope_switch_in,
+    window_in,
+)
 from midspec.models._results import Generation, OptionScore, PromptTooLongError
 from midspec.models._scoring import (
     Batch,
@@ -372,5 +379,7 @@ def open_checkpoint(
     if exact is not None and getattr(model, "hf_quantizer", None) is None:
         model = model.to(chosen)  # an adapter opens in float32 over whatever base
     refuse_uncomputed(model, checkpoint.model)
+    if model.dtype == torch.bfloat16:
+        fold_rows_for_logits(model)
     template = ChatTemplate(tokenizer, template_args, ends=generation_ends(model))
     return LanguageModel(model, tokenizer, place, template, exact)
