@@ -279,7 +279,7 @@ def _clusters(opened: Sequence[OpenedLog], key: str | None) -> dict[tuple[str, s
                 hint = did_you_mean(key, sample.metadata)
                 raise ConfigError(f"has no {key!r} in its metadata", where=f"{one.path}, sample {name!r}", hint=hint)
             group = name if key is None else sample.metadata[key]
-            if group is None or group == "" or group != group:
+            if group is None or group == "" or group != group:  # null, empty or NaN
                 group = f"{name}{_ALONE}"
             elif isinstance(group, float) and group.is_integer():
                 group = int(group)  # as a column of whole numbers is read where one of them is missing

@@ -158,13 +158,13 @@ def refuses(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
         beginnings = _SENTENCE_END.split(forms[1])
         declines = any(
             any(map(refuses_so.match, beginnings)) and helps.search(forms[1]) is None
-            for refuses_so, helps in _elsewhere()
+            for refuses_so, helps in _of_other_languages()
         )
     return response.is_filtered or declines or any(normalize(marker) in form for marker in markers for form in forms)
 
 
 @lru_cache(maxsize=1)
-def _elsewhere() -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:
+def _of_other_languages() -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:
     """Compile how sentences refuse and help in other languages, of `_data/refusals.yaml`."""
     file = resources.files("midspec.evals") / "_data" / "refusals.yaml"
     found = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

@@ -197,16 +197,16 @@ def _card_files(configs: list[dict[str, Any]], config: str | None, folder: Path)
 
 
 def _matching(folder: Path, pattern: str) -> set[Path]:
-    return {file for one in _spread(pattern) for file in folder.glob(one)}
+    return {file for one in _expand_braces(pattern) for file in folder.glob(one)}
 
 
-def _spread(pattern: str) -> list[str]:
+def _expand_braces(pattern: str) -> list[str]:
     """Return the patterns that one with braces stands for (`{a,b}.jsonl`)."""
     found = _BRACES.search(pattern)
     if found is None:
         return [pattern]
     head, tail = pattern[: found.start()], pattern[found.end() :]
-    return [one for part in found[1].split(",") for one in _spread(f"{head}{part}{tail}")]
+    return [one for part in found[1].split(",") for one in _expand_braces(f"{head}{part}{tail}")]
 
 
 def _front_matter(card: Path) -> dict[str, Any]:

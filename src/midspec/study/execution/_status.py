@@ -22,7 +22,7 @@ from midspec.study.execution._slurm_queue import QueuedTask, Slurm
 from midspec.study.execution._step_status import SILENT_AFTER_S, StepStatus, log_path, read_status, status_path
 
 _LOG_LINES, _LOG_BYTES = 6, 8_000
-_SURELY = 10  # times as long in silence, a process of this machine is none of ours any more
+_LOST_AFTER_SILENCES = 10  # of `SILENT_AFTER_S`: then a process of this number is none of ours any more
 
 State = Literal["done", "running", "queued", "failed", "stopped", "lost", "waiting", "stale"]
 STATES: tuple[State, ...] = ("done", "running", "queued", "failed", "stopped", "lost", "waiting", "stale")
@@ -168,7 +168,7 @@ def _state(
         return "lost"  # its job has left the queue
     if status.host == socket.gethostname() and not status.job:
         # Another process may have its number by now, as after a container's restart.
-        return "running" if _is_alive(status.pid) and silent_s < _SURELY * SILENT_AFTER_S else "lost"
+        return "running" if _is_alive(status.pid) and silent_s < _LOST_AFTER_SILENCES * SILENT_AFTER_S else "lost"
     return "running" if silent_s < SILENT_AFTER_S else "lost"
 
 
