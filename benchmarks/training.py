@@ -62,15 +62,17 @@ def show(name: str, value: float, unit: str = "", aim: str = "") -> None:
     print(f"  {name:58} {value:10,.2f} {unit:22} {aim}", flush=True)
 
 
-def bare(model: Any, plan: Plan, micro_batch: int) -> None:
-    """The least that trains: no records, no saving, no schedule; the model's own loss."""
+def bare(model: Any, plan: Plan, micro_batch: int, dtype: torch.dtype) -> None:
+    """The least that trains: no records, no saving, no schedule; the model's own loss, under autocast in bfloat16."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, fused=True)
     model.train()
     for rows in plan.updates:
         n_supervised = sum(int(piece.supervised.sum()) for row in rows for piece in row)
         for start in range(0, len(rows), micro_batch):
             batch = collate(rows[start : start + micro_batch], width=plan.preflight.row_width, pad_id=0)
-            model(**batch, use_cache=False, num_items_in_batch=n_supervised).loss.backward()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                loss = model(**batch, use_cache=False, num_items_in_batch=n_supervised).loss
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -106,14 +108,15 @@ def job_of(folder: Path, architecture: dict[str, Any], n_words: int, mean: float
 
 
 def against_bare_loop(job: TrainJob, folder: Path, rounds: int, aim: str) -> None:
-    """Compare the updates of a job with a bare loop that has the same attention and as many rows at once."""
+    """Compare the updates of a job with a bare loop that has the same attention, numbers, and as many rows at once."""
     tokenizer = open_tokenizer(job)
     plan = plan_training(job, tokenizer)
+    dtype = training_dtype(job, CPU)
     micro_batch = job.recipe.micro_batch or job.recipe.rows_per_update
 
     def start() -> tuple[Any, Computation]:
         model = open_start(job, tokenizer, dtype=torch.float32)
-        return model, choose_computation(model, plan.preflight.row_width, CPU, torch.float32)
+        return model, choose_computation(model, plan.preflight.row_width, CPU, dtype)
 
     def ours() -> None:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # else the run before is gone on with
@@ -123,7 +126,7 @@ def against_bare_loop(job: TrainJob, folder: Path, rounds: int, aim: str) -> Non
     def loop() -> None:
         model, computation = start()
         with computation.with_attention(model):
-            bare(model, plan, micro_batch)
+            bare(model, plan, micro_batch, dtype)
 
     with quiet():
         seconds = least_seconds({"ours": ours, "bare": loop}, rounds)
@@ -211,18 +214,22 @@ def qwen_row(options: argparse.Namespace, folder: Path) -> None:
         return
     tokenizer = open_tokenizer(job)
     plan = plan_training(job, tokenizer)
-    model = open_start(job, tokenizer, dtype=torch.float32)
-    computation = choose_computation(model, plan.preflight.row_width, CPU, torch.float32)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    ours = time.process_time()
-    run_updates(model, job, plan, folder, device=CPU, computation=computation, tokenizer=tokenizer)
-    ours = time.process_time() - ours
-    theirs, tokens = trl_seconds(trl, job, folder, tokenizer)
-    show(f"TRL {trl.__version__}, packing", tokens / theirs, "tokens a CPU second")
-    show("times TRL", plan.preflight.real_tokens / ours / (tokens / theirs), "", "(at least 3)")
+    default = training_dtype(job, CPU)
+    for dtype in dict.fromkeys([torch.float32, default]):
+        model = open_start(job, tokenizer, dtype=torch.float32)
+        computation = choose_computation(model, plan.preflight.row_width, CPU, dtype)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        ours = time.process_time()
+        run_updates(model, job, plan, folder, device=CPU, computation=computation, tokenizer=tokenizer)
+        ours = time.process_time() - ours
+        theirs, tokens = trl_seconds(trl, job, folder, tokenizer, dtype)
+        name = str(dtype).removeprefix("torch.")
+        show(f"TRL {trl.__version__}, packing, {name}", tokens / theirs, "tokens a CPU second")
+        aim = "(at least 3)" if dtype == default else ""
+        show(f"times TRL, both in {name}", plan.preflight.real_tokens / ours / (tokens / theirs), "", aim)
 
 
-def trl_seconds(trl: Any, job: TrainJob, folder: Path, tokenizer: Any) -> tuple[float, int]:
+def trl_seconds(trl: Any, job: TrainJob, folder: Path, tokenizer: Any, dtype: torch.dtype) -> tuple[float, int]:
     """Train the same rows by TRL's packing; the CPU seconds, and the tokens that were trained on."""
     from datasets import Dataset
 
@@ -236,7 +243,7 @@ def trl_seconds(trl: Any, job: TrainJob, folder: Path, tokenizer: Any) -> tuple[
         max_steps=job.recipe.n_updates,
         learning_rate=1e-3,
         use_cpu=True,
-        bf16=False,
+        bf16=dtype == torch.bfloat16,
         gradient_checkpointing=False,
         report_to=[],
         save_strategy="no",

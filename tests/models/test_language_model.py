@@ -309,7 +309,7 @@ def test_opening_is_silent(saved: Saved, capfd: pytest.CaptureFixture[str]) -> N
 def test_options_of_one_prompt_score_as_each_of_them_alone(
     saved: Saved, monkeypatch: pytest.MonkeyPatch, family: str, prompts: list[list[Message]]
 ) -> None:
-    monkeypatch.setattr("midspec.models._language_model.MIN_HIDDEN", 0)
+    monkeypatch.setattr("midspec.models._language_model._LARGE_HIDDEN", 0)
     monkeypatch.setattr("midspec.models._language_model._WORTH_TOKENS_LARGE", 8)
     folder = saved(family, **WINDOW.get(family, {}))
     options = ["today is a question", "today the", "t", "you are an assistant and you think", "u"]
@@ -320,7 +320,7 @@ def test_options_of_one_prompt_score_as_each_of_them_alone(
 
 
 def test_a_prompt_is_computed_once_for_all_its_options(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.models._language_model.MIN_HIDDEN", 0)
+    monkeypatch.setattr("midspec.models._language_model._LARGE_HIDDEN", 0)
     monkeypatch.setattr("midspec.models._language_model._WORTH_TOKENS_LARGE", 8)
     model = opened(saved("qwen3"))
     options = ["today is a question", "you think and answer"]
@@ -336,7 +336,7 @@ def test_a_prompt_is_computed_once_for_all_its_options(saved: Saved, monkeypatch
 
 
 def test_rows_that_have_ended_are_not_computed_further(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.models._language_model.MIN_HIDDEN", 0)
+    monkeypatch.setattr("midspec.models._language_model._LARGE_HIDDEN", 0)
     model = opened(saved("llama"))
     prompts = [ask(text) for text in ("Hello", "how are you", "the question", "answers", "today", "are you there?")]
     answers = model.generate(prompts, max_new_tokens=40, temperature=1.0, seed=3)

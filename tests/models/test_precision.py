@@ -17,7 +17,7 @@ Saved = Callable[..., Path]
 
 def test_small_models_are_computed_in_float32_and_nothing_is_measured() -> None:
     precision._bfloat16_gain.cache_clear()
-    assert pick_dtype(CPU, 128) == pick_dtype(CPU, 511) == torch.float32
+    assert pick_dtype(CPU, 128) == pick_dtype(CPU, 255) == torch.float32
     assert precision._bfloat16_gain.cache_info().misses == 0
 
 
@@ -34,7 +34,7 @@ def test_larger_ones_in_what_a_matrix_product_is_faster_with_here() -> None:
         seconds[dtype] = min(spent[1:])
     gain = seconds[torch.float32] / seconds[torch.bfloat16]
     if not 1.1 < gain < 2:  # near the threshold either is right
-        assert (pick_dtype(CPU, 512) == torch.bfloat16) == (gain > 1.5)
+        assert (pick_dtype(CPU, 256) == torch.bfloat16) == (gain > 1.5)
     assert pick_dtype(torch.device("cuda"), 64) == torch.bfloat16
 
 

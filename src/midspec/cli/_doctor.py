@@ -80,7 +80,7 @@ def _print_devices(torch: TorchFound) -> None:
     for device in torch.devices:
         memory = f", {device.memory_bytes / _GB:.0f} GB" if device.memory_bytes else ""
         takes = torch.takes.get(device.name)
-        chosen = f"; models of hidden size 512 and more are computed in {takes}" if takes else ""
+        chosen = f"; models of hidden size 256 and more are computed in {takes}" if takes else ""
         print(f"  {device.name}: {device.about}{memory}{chosen}")
         for one in device.arithmetic:
             if one.error is None or one.gflops is None:

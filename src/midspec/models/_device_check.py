@@ -69,7 +69,7 @@ class TorchFound(BaseModel):
         cuda: the CUDA version that it was built for; `None` for a build without CUDA.
         devices: that it computes on.
         opens_models: whether transformers and peft import.
-        takes: for each device the type of numbers that midspec chooses for a model of hidden size 512 or more.
+        takes: for each device the type of numbers that midspec chooses for a model of hidden size 256 or more.
         failed: what went wrong, in one line.
         is_late: whether that is no answer in time, of a torch that hangs or of a machine that is too busy.
     """

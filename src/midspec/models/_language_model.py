@@ -23,7 +23,6 @@ from midspec.models._chat import ChatTemplate
 from midspec.models._generation import continue_batch
 from midspec.models._open import load_model, pick_device, refuse_uncomputed, tokenizer_of, use_threads
 from midspec.models._precision import (
-    MIN_HIDDEN,
     fold_rows_for_logits,
     hidden_size_of,
     pick_dtype,
@@ -49,6 +48,7 @@ from midspec.models._turn_ends import TurnEnding, generation_ends, read_turn
 _CPU_BATCH, _GPU_BATCH = 4096, 65536  # tokens with padding
 _MAX_BATCH = 128
 # Fewer tokens are not worth a second, shorter pass; in larger models, which spend less on the pass itself, fewer still.
+_LARGE_HIDDEN = 512
 _WORTH_TOKENS, _WORTH_TOKENS_LARGE = 64, 16
 # A batch that is being continued reads all weights for each token: larger models want more rows.
 _CPU_CONTINUED_LARGE = 16384
@@ -279,7 +279,7 @@ class LanguageModel:
 
     @property
     def _is_large(self) -> bool:
-        return int(getattr(self.model.config.get_text_config(), "hidden_size", 0)) >= MIN_HIDDEN
+        return int(getattr(self.model.config.get_text_config(), "hidden_size", 0)) >= _LARGE_HIDDEN
 
     @property
     def _worth_tokens(self) -> int:

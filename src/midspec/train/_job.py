@@ -59,7 +59,7 @@ class Recipe(Strict):
     `rows_per_update` packed rows of at most `row_tokens` tokens make an update; `micro_batch` of them go through
     the model at once (memory only: it does not count towards the identity; by default as many as keep memory low).
     `n_updates` asks for exactly that many; `min_updates` is the floor under which training is refused (100; 30 for
-    finetuning). `precision` "auto" is bfloat16 on a GPU, and on a CPU for models of hidden size 512 and more where it
+    finetuning). `precision` "auto" is bfloat16 on a GPU, and on a CPU for models of hidden size 256 and more where it
     is measured to be faster. `overlong` says what happens to chats longer than a row.
 
     `template_args` are switches of the chat template (`enable_thinking`, say), and `default_system` is the system
