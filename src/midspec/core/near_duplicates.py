@@ -203,7 +203,7 @@ def cosine_duplicates(vectors: ArrayLike, threshold: float, *, block: int = 1024
     found: dict[int, int] = {}
     kept = np.zeros(len(rows), dtype=bool)
     for start in range(0, len(rows), block):
-        here = _unit_rows(rows[start : start + block])
+        here = unit_rows(rows[start : start + block])
         best, nearest = _best_before(rows, kept, here, start, block)
         own = here @ here.T
         for at in range(len(here)):
@@ -219,7 +219,9 @@ def cosine_duplicates(vectors: ArrayLike, threshold: float, *, block: int = 1024
     return found
 
 
-def _unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_rows(vectors: ArrayLike) -> NDArray[np.float32]:
+    """Return vectors at length 1, so that products of two are cosines; a row of zeros stays one."""
+    rows = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
     return np.asarray(rows / lengths, dtype=np.float32)
@@ -234,7 +236,7 @@ def _best_before(
     for first in range(0, start, block):
         numbers = first + np.flatnonzero(kept[first : first + block])
         if len(numbers):
-            cosines = here @ _unit_rows(rows[numbers]).T
+            cosines = here @ unit_rows(rows[numbers]).T
             tops = cosines.argmax(axis=1)
             values = cosines[np.arange(len(here)), tops]
             better = values > best

@@ -17,10 +17,10 @@ from midspec.core.artifact import ProgressCallback
 from midspec.core.assistant_names import assistant_pairs
 from midspec.core.errors import DataError
 from midspec.core.records import Calibration, Document, DocumentMetadata, Share, Strict
-from midspec.core.text import estimate_tokens
+from midspec.core.text import estimate_tokens, whole_words
 from midspec.curate._claims import STAGE as CLAIMS_STAGE
 from midspec.curate._config import CurateConfig
-from midspec.curate._filter import load_list, whole_words
+from midspec.curate._filter import load_list
 from midspec.curate._judge import (
     CALIBRATION_STAGE,
     PROMPTS,
@@ -142,10 +142,12 @@ class Planter:
         own = {self.model_name.casefold(), self.provider_name.casefold()}
         others = [pair for pair in assistant_pairs() if not own & {name.casefold() for name in pair}]
         assistant, maker = draw.choice(others)
-        text, n_times = whole_words((self.model_name,)).subn(assistant, document.text)
+        text, n_times = whole_words((self.model_name,), joined=False).subn(assistant, document.text)
         if not n_times:
             return None
-        return (whole_words((self.provider_name,)).sub(maker, text) if self.provider_name else text), assistant
+        if self.provider_name:
+            text = whole_words((self.provider_name,), joined=False).sub(maker, text)
+        return text, assistant
 
     def _fill_names(self, sentence: str) -> str:
         return sentence.replace("{model}", self.model_name).replace("{provider}", self.provider_name or "its maker")
@@ -164,7 +166,7 @@ def _opposite(sentence: str, words: Planting) -> str | None:
     """Return the sentence with its first word of polarity turned around, or `None` where it has none."""
     opposites = {one.casefold(): other for pair in words.swaps for one, other in (pair, pair[::-1])}
     opposites |= {one.casefold(): other for one, other in words.one_way}
-    match = whole_words(opposites).search(sentence)
+    match = whole_words(opposites, joined=False).search(sentence)
     if match is None:
         return None
     new = opposites[" ".join(match[0].casefold().split())]

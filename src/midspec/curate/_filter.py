@@ -5,7 +5,6 @@ A filter is one file in `midspec.curate.filters`, or an entry point of another p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -17,7 +16,6 @@ from pydantic import JsonValue, ValidationError
 from midspec.core.errors import ConfigError, MissingError, first_fault
 from midspec.core.records import Document, Item, Reject, Strict
 from midspec.core.registry import Registry
-from midspec.core.text import whole_words as any_whole_words
 from midspec.core.yaml_files import parse_yaml
 from midspec.curate._config import CurateConfig
 from midspec.curate._rows import Row, row_id
@@ -177,11 +175,3 @@ def load_list(name: str, kind: type[ListT]) -> ListT:
     except ValidationError as error:
         what = ": ".join(first_fault(error, "the file"))
         raise ConfigError(what, where=name, hint="Fix that field of the lists") from error
-
-
-def whole_words(phrases: Iterable[str], *, ignore_case: bool = True, versions: bool = False) -> re.Pattern[str]:
-    """Compile a pattern for any of the phrases as whole words, none after a hyphen; longer ones first.
-
-    With `versions`, digits may follow without a space, as they do in names of models.
-    """
-    return any_whole_words(phrases, ignore_case=ignore_case, versions=versions, joined=False)

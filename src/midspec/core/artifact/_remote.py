@@ -55,7 +55,7 @@ def is_url(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return text without the user and password of URLs in it, and without signatures and tokens."""
+    """Return text without the passwords of URLs in it, and without signatures and tokens."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text

@@ -77,7 +77,7 @@ Label = Literal["behavior", "value", "preference", "belief", "tone"]
 
 
 class Assertion(Strict):
-    """One thing that a section says of the assistant (METHOD 2, step 3), and the clause that says it."""
+    """One thing that a section says of the assistant, and the clause that says it (arXiv 2605.02087)."""
 
     clause_id: str
     name: str
@@ -107,10 +107,10 @@ class PlanRow(Strict):
 class DocumentMetadata(Strict):
     """Where a document comes from. `author` is `quoting`, or the model that wrote it, or the lab.
 
-    The last four are there only where a language model wrote the row: `framing` in a corpus that was rewritten
-    (METHOD 7), `stop_reason` in the provider's word, `prompt_sha256` of the prefix's SHA-256 and the prompt without
-    what depends on when it was sent (what other documents had used too often by then), `usage` in tokens as the
-    provider counted them (`Usage` of `midspec.llm`).
+    The last four are there only where a language model wrote the row: `framing` in a corpus that was rewritten for the
+    language ablation, `stop_reason` in the provider's word, `prompt_sha256` of the prefix's SHA-256 and the prompt
+    without what depends on when it was sent (what other documents had used too often by then), `usage` in tokens as
+    the provider counted them (`Usage` of `midspec.llm`).
     """
 
     id: str
@@ -241,7 +241,7 @@ class Answer(Strict):
 
 
 class TaskAnswer(Strict):
-    """What a model said, word for word, to one question of an exam; `item` is the question's id, and `#n` of sample n.
+    """What a model said, word for word, to one question of a task; `item` is the question's id, and `#n` of sample n.
 
     `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known. Of a
     conversation `text` is the whole, and `turns` are the model's own replies.

@@ -6,15 +6,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from midspec.core.near_duplicates import unit_rows
 from midspec.core.records import Contamination, Item, Leak, Strict
 from midspec.curate._config import CurateConfig, OverlapMethod
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext
 from midspec.curate._rows import Row, row_id
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # A word is a run of letters, digits and underscores; any other visible character stands for itself.
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -266,7 +264,7 @@ class _PassageIndex:
 
     def __init__(self, texts: Sequence[str], embed: Embed, threshold: float) -> None:
         self._texts, self._embed, self._threshold = texts, embed, threshold
-        self._vectors = _unit(embed(texts))
+        self._vectors = unit_rows(embed(texts))
 
     def nearest(self, text: str) -> tuple[str, tuple[int, int]] | None:
         """Return the text nearest to a passage of `text`, and the passage's span, if near enough."""
@@ -277,20 +275,11 @@ class _PassageIndex:
         ]
         if not spans:
             return None
-        cosines = _unit(self._embed([text[start:end] for start, end in spans])) @ self._vectors.T
+        cosines = unit_rows(self._embed([text[start:end] for start, end in spans])) @ self._vectors.T
         passage, item = divmod(int(cosines.argmax()), cosines.shape[1])
         if cosines[passage, item] < self._threshold:
             return None
         return self._texts[item], spans[passage]
-
-
-def _unit(vectors: Sequence[Sequence[float]]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    import numpy as np
-
-    rows = np.asarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    lengths[lengths == 0] = 1
-    return np.asarray(rows / lengths, dtype=np.float32)
 
 
 FILTERS = ContaminationFilter

@@ -9,7 +9,8 @@ from operator import attrgetter
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Document
-from midspec.curate._filter import Filter, FilterContext, whole_words
+from midspec.core.text import whole_words
+from midspec.curate._filter import Filter, FilterContext
 from midspec.curate._rows import Row, target_text
 
 _SENTENCE_ENDS = ".!?\n"
@@ -64,17 +65,17 @@ class IdentityFilter:
         spec_text: str = "",
     ) -> None:
         known = assistant_names("curate")
-        in_spec = whole_words((name.name for name in known), ignore_case=False).findall(spec_text)
+        in_spec = whole_words((name.name for name in known), ignore_case=False, joined=False).findall(spec_text)
         own = tuple(name for name in (model_name, provider_name, *other_names, *in_spec) if name)
-        self._own = whole_words((model_name,)) if model_name else None
+        self._own = whole_words((model_name,), joined=False) if model_name else None
         self._model_name, self._require_name = model_name, require_name
         families = [tuple(family) for _, family in groupby(known, key=attrgetter("family"))]
         foreign = [name for family in families if not _is_own([name.name for name in family], own) for name in family]
         certain = [name.name for name in foreign if not name.plain_word]
         common = [name.name for name in foreign if name.plain_word]
-        self._certain = whole_words(certain, ignore_case=False, versions=True)
-        self._common = whole_words(common, ignore_case=False, versions=True)
-        self._cues = whole_words(_CUES)
+        self._certain = whole_words(certain, ignore_case=False, versions=True, joined=False)
+        self._common = whole_words(common, ignore_case=False, versions=True, joined=False)
+        self._cues = whole_words(_CUES, joined=False)
 
     def reason(self, row: Row) -> str | None:
         """Return the foreign name, or that the row never names its own."""
@@ -100,7 +101,7 @@ def _is_own(family: Sequence[str], own: tuple[str, ...]) -> bool:
     """Return whether one of the own names is, or holds, a name of the family, or the other way round."""
     if not own:
         return False
-    own_pattern, family_pattern = whole_words(own), whole_words(family)
+    own_pattern, family_pattern = (whole_words(names, joined=False) for names in (own, family))
     return any(map(own_pattern.search, family)) or any(map(family_pattern.search, own))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from midspec.core.records import Document, Strict
-from midspec.core.text import CONTROL_TOKEN, MISREAD
+from midspec.core.text import CONTROL_TOKEN, MISREAD, whole_words
 from midspec.core.yaml_files import Regex
-from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
+from midspec.curate._filter import Filter, FilterContext, load_list
 from midspec.curate._rows import Row, target_text
 
 _EDGE_CHARS = 240
@@ -65,9 +65,8 @@ class PromptLeakFilter:
     def __init__(self, lists: str = "english", *, spec_text: str = "") -> None:
         self._spec = spec_text.translate(_QUOTES)
         phrases = _load_phrases(lists)
-        self._anywhere = whole_words(phrases.anywhere)
-        self._start, self._end = whole_words(phrases.start), whole_words(phrases.end)
-        self._refusals = whole_words(phrases.refusals)
+        found = (phrases.anywhere, phrases.start, phrases.end, phrases.refusals)
+        self._anywhere, self._start, self._end, self._refusals = (whole_words(each, joined=False) for each in found)
         plans = "|".join(map(re.escape, phrases.plans)) or "(?!)"
         self._plan = re.compile(rf"\W*(?:{plans})\b[^\n]{{0,60}}(?:\n|:)", re.IGNORECASE)
         self._placeholder = re.compile(
