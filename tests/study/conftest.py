@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from midspec.core.artifact import locked
+from midspec.core.machine import granted
 from midspec.study import load_study, run_study
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -18,7 +19,8 @@ TINY = Path(__file__).parent / "tiny.yaml"
 def _one_worker() -> Iterator[None]:
     """Have runs take one worker where a test asks for no number: each loads torch and all else, 6 CPU seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("midspec.study.execution._run._n_cores", lambda: 1)
+        one_core = granted().model_copy(update={"n_usable_cores": 1})
+        patch.setattr("midspec.study.execution._run.granted", lambda: one_core)
         yield
 
 

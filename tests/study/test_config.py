@@ -9,7 +9,7 @@ import pytest
 from midspec.core.errors import ConfigError, MissingError
 from midspec.lab import data_path
 from midspec.study import load_study, parse_study, plan, study_steps
-from midspec.study.execution._run import meant_steps
+from midspec.study.execution._selection import meant_steps
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from midspec.study import parse_study
+from midspec.study._first_contrasts import FIRST, contrasts_changed, first_contrasts, plain_contrasts
 from midspec.study._graph import study_steps
-from midspec.study._load import FIRST, contrasts_changed, first_contrasts, plain_contrasts
 
 
 def result_in(run: Path) -> None:

@@ -18,7 +18,8 @@ from midspec.core.records import Execution, Identity, Record
 from midspec.study import Input, Job, Step, StepOutput
 from midspec.study.execution._executor import Event, StepHandle, StepState
 from midspec.study.execution._run import _run_steps
-from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
+from midspec.study.execution._scheduler import Scheduler
+from midspec.study.execution._selection import with_ancestors, with_descendants
 
 RECORD = Record(
     identity=Identity(step="x@1", inputs={}, config={}),

@@ -130,7 +130,9 @@ def training_stages(arm: Arm, recipes: Recipes) -> tuple[TrainingStage, ...]:
         before = stages[parent].label if parent >= 0 else ""
         if is_merged and stage.adapter == "fresh":
             before = f"{before} merged"
-        label = _shortened("+".join(filter(None, [before, text])))
+        label = "+".join(filter(None, [before, text]))
+        if len(label) > _MAX_LETTERS:
+            label = f"{label[: _MAX_LETTERS - _N_HASH_LETTERS - 1]}~{fingerprint(label)[:_N_HASH_LETTERS]}"
         stages.append(TrainingStage(stage, recipe, label, parent, is_merged))
         if recipe.method == "full":
             under = (index, False)
@@ -152,12 +154,6 @@ def _is_short_form(chain: Sequence[ArmStage], index: int) -> bool:
         return is_plain and index == 0
     follows = index == 0 or (index == 1 and chain[0].kind == "midtrain" and _is_short_form(chain, 0))
     return is_plain and stage.kind == "finetune" and follows
-
-
-def _shortened(label: str) -> str:
-    if len(label) <= _MAX_LETTERS:
-        return label
-    return f"{label[: _MAX_LETTERS - _N_HASH_LETTERS - 1]}~{fingerprint(label)[:_N_HASH_LETTERS]}"
 
 
 def kept_updates(arms: Iterable[Arm], recipes: Recipes) -> dict[tuple[str, str], tuple[int, ...]]:

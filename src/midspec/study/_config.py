@@ -257,7 +257,8 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
     entries = {f"corpora.{name}": corpus for name, corpus in config.corpora.items()}
     for path, entry in {**entries, **{f"chats.{name}": chats for name, chats in config.chats.items()}}.items():
         if isinstance(entry, ChatsEntry) and entry.part_of is not None:
-            yield _Use(f"{path}.part_of", entry.part_of, "chats", _whole_chats(config))
+            whole = [name for name, each in config.chats.items() if each.part_of is None]
+            yield _Use(f"{path}.part_of", entry.part_of, "chats", whole)
         elif entry.documents is None:
             yield _Use(f"{path}.spec", entry.spec, "spec", config.specs)
         else:
@@ -274,10 +275,6 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
     for name, eval_task in config.evals.tasks.items():
         if (spec := eval_task.model_dump().get("spec")) is not None:
             yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
-
-
-def _whole_chats(config: StudyConfig) -> list[str]:
-    return [name for name, entry in config.chats.items() if entry.part_of is None]
 
 
 def _stage_data_uses(config: StudyConfig) -> Iterator[_Use]:
@@ -340,7 +337,7 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
 
 
 def _check_matched(config: StudyConfig) -> None:
-    """Refuse a corpus that is matched twice, or made of another one: its documents have those lengths already."""
+    """Refuse rows that can't be made of others: corpora matched twice or of made ones, more chats than there are."""
     groups: dict[str, str] = {}
     for group, matched in config.matched.items():
         where = f"matched.{group}.corpora"

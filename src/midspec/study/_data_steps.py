@@ -11,9 +11,9 @@ from midspec.study._arms import Arm, ArmStage
 from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry, RowsEntry, narrowed
 from midspec.study._inputs import MIX, SHIPPED, EvalItems, File, Input, Model, is_world, outside_path
 from midspec.study._load import Study
-from midspec.study._step import Step, StepOutput, slug
+from midspec.study._step import CHATS_FILE, DOCUMENTS_FILE, PAIRS_FILE, Step, StepOutput, slug
 from midspec.study.jobs._chats import ChatsStep
-from midspec.study.jobs._controls import CHATS_FILE, DOCUMENTS_FILE, DisclosedStep, MatchedStep, ToldStep
+from midspec.study.jobs._controls import DisclosedStep, MatchedStep, ToldStep
 from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep, ReframeStep, template_file
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
@@ -22,8 +22,6 @@ from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
 from midspec.study.jobs._ranked_pairs import RankedPairsStep, RankingConfig
 from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
 from midspec.study.jobs._stage_data import (
-    PAIRS_FILE,
-    PRESSURE_FILE,
     PROMPTS_FILE,
     FirstChatsStep,
     PressureStep,
@@ -35,10 +33,6 @@ from midspec.study.jobs._train import MergeStep, TrainStep
 _WORLD_FILES = ("facts", "mix", "replay", *ITEM_SETS)
 
 StepType = TypeVar("StepType", bound=Step)
-
-
-def _are_alike(step: Step, other: Step) -> bool:
-    return step is other or (step.inputs == other.inputs and step.settings == other.settings)
 
 
 # File systems allow 255 bytes; while a result is made its folder has a dot in front and `.part` behind.
@@ -71,7 +65,8 @@ class DataSteps:
             )
         added = self._steps.setdefault(step.name, step)
         assert isinstance(added, type(step))
-        if isinstance(step, TrainStep | MergeStep | PreferenceStep) and not _are_alike(step, added):
+        is_called_after_data = isinstance(step, TrainStep | MergeStep | PreferenceStep) and step is not added
+        if is_called_after_data and (step.inputs, step.settings) != (added.inputs, added.settings):
             hint = "Rename some of the data that it is called after"
             raise ConfigError("two different steps would have this name", where=step.name, hint=hint)
         return added
@@ -352,7 +347,7 @@ class DataSteps:
             return rows
         conflicting = self._chats(entry.conflicting, seed, cot=False)
         step = PressureStep(label=name, seed=seed, rows=tuple(rows), conflicting=conflicting, share=entry.share)
-        return [StepOutput(self._add(step), PRESSURE_FILE)]
+        return [StepOutput(self._add(step), CHATS_FILE)]
 
     def _pairs(self, name: str, parent: Input, seed: int, *, cot: bool) -> Input:
         entry = self._config.pairs[name]

@@ -173,9 +173,9 @@ def _chain(model: Input) -> list[_Stage]:
     while isinstance(source, StepOutput) and isinstance(source.step, TrainStep):
         step, kept = source.step, source.file.removeprefix(KEPT_PREFIX).rstrip("/")
         source = step.parent
-        is_merged = isinstance(source, StepOutput) and isinstance(source.step, MergeStep)
+        is_merged = False
         if isinstance(source, StepOutput) and isinstance(source.step, MergeStep):
-            source = source.step.model
+            is_merged, source = True, source.step.model
         found.append((step, kept, is_merged))
     stages: list[_Stage] = []
     for step, kept, is_merged in reversed(found):
@@ -194,12 +194,13 @@ def _stage_factors(one: _Stage | None, other: _Stage | None, folder: Path | None
         yield Factor(what=f"{there.title} stage", first=first, second=second)
         return
     title = one.title if one.step.kind == other.step.kind else "stage"
-    is_told = any(_layers(source).get("told") for stage in (one, other) for source in stage.step.data)
+    told = [[_layers(source).get("told", {}) for source in stage.step.data] for stage in (one, other)]
+    is_told = any(map(any, told))
     if one.step.kind != other.step.kind:
         # Documents told as chats are the same content in another stage: one thing, with its two sides.
         words = {"midtrain": "documents in midtrain", "finetune": "chats in finetune"} if is_told else {}
         first, second = (words.get(stage.step.kind, stage.step.kind) for stage in (one, other))
-        asked = diff(*({"requests": _requests(stage)} for stage in (one, other))) if is_told else ()
+        asked = diff(*({"requests": [each["requests"] for each in layers if each]} for layers in told))
         what = "form" if is_told else "kind of stage"
         yield Factor(what=what, first=first, second=second, changes=tuple(map(str, asked)))
         skipped = "told"
@@ -214,10 +215,6 @@ def _stage_factors(one: _Stage | None, other: _Stage | None, folder: Path | None
     ):
         if a != b:
             yield Factor(what=f"{title} {what}", first=a, second=b)
-
-
-def _requests(stage: _Stage) -> Any:
-    return [layer["requests"] for source in stage.step.data if (layer := _layers(source).get("told"))]
 
 
 def _settings(step: TrainStep) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from midspec.study._chains import TrainingStage, arm_points, kept_updates, train
 from midspec.study._config import Run, pooled_tasks
 from midspec.study._data_steps import DataSteps
 from midspec.study._entries import PreferenceEntry, narrowed
+from midspec.study._first_contrasts import changed_first_contrasts
 from midspec.study._inputs import Input, Model
-from midspec.study._load import Study, changed_first_contrasts
+from midspec.study._load import Study
 from midspec.study._step import Step, StepOutput, StudyOutputs
 from midspec.study.jobs._analysis import AnalysisStep, ReportStep
 from midspec.study.jobs._eval_task import Judging, TaskStep, with_names

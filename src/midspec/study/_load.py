@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import AliasChoices, BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 
-from midspec.core.artifact import RECORD, read_record
 from midspec.core.errors import ConfigError, MissingError, did_you_mean, fault_words, note_renamed
-from midspec.core.records import Contrast
 from midspec.core.yaml_files import PROSE_SUFFIXES, compose_yaml, parse_yaml, truths_for_numbers
 from midspec.evals import task_named, task_names
 from midspec.generation import TEMPLATE_AUTHOR
 from midspec.lab import data_path
 from midspec.study._config import StudyConfig
 from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
+from midspec.study._step import STUDY_FILE
 
 _LAB = "lab:"
 EXTENDS = "extends"
@@ -73,7 +72,7 @@ def _read_study(path: Path) -> tuple[Path, str]:
         hint = hint if hint.startswith("Did") else "Check the path"
         raise MissingError("there is no such study file", where=str(path), hint=hint) from error
     except IsADirectoryError as error:
-        hint = "Name its study.yaml, or ask midspec status" if (path / "study.yaml").is_file() else "Name a file in it"
+        hint = "Name its study.yaml, or ask midspec status" if (path / STUDY_FILE).is_file() else "Name a file in it"
         raise ConfigError("is a folder, and no study file", where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
         raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
@@ -332,51 +331,3 @@ def _model_in(kind: object) -> type[BaseModel] | None:
 
 def _alternatives(kind: object) -> tuple[object, ...]:
     return tuple(option for option in get_args(kind) if option not in {type(None), Ellipsis})
-
-
-FIRST = "first_contrasts"
-_RUN = "run.json"
-_CONTRASTS = TypeAdapter(tuple[Contrast, ...])
-
-
-def plain_contrasts(study: Study) -> list[JsonValue]:
-    """Return a study's contrasts as JSON."""
-    contrasts: list[JsonValue] = _CONTRASTS.dump_python(study.config.contrasts, mode="json")
-    return contrasts
-
-
-def first_contrasts(study: Study, folder: Path | None) -> list[JsonValue]:
-    """Read the contrasts that the first results of the run in `folder` were made under; else return the study's own."""
-    if folder is None or not any(any(folder.glob(f"steps/{kind}/*/{RECORD}")) for kind in ("eval", "exam")):
-        return plain_contrasts(study)
-    run = json.loads((folder / _RUN).read_text(encoding="utf-8")) if (folder / _RUN).is_file() else {}
-    if FIRST in run:
-        contrasts: list[JsonValue] = run[FIRST]
-        return contrasts
-    # A run of a version that did not store them: its analysis has those that it estimated.
-    record = read_record(folder / "steps" / "analysis")
-    estimated = record.identity.config["contrasts"] if record else plain_contrasts(study)
-    return estimated if isinstance(estimated, list) else []
-
-
-def changed_first_contrasts(study: Study, folder: Path | None) -> list[JsonValue] | None:
-    """Return the run's first contrasts where they differ from the study's; else `None`."""
-    first = first_contrasts(study, folder)
-    return first if contrasts_changed(first, study.config.contrasts) else None
-
-
-def contrasts_changed(first: object, now: Sequence[Contrast]) -> str:
-    """Say in a sentence how the contrasts differ from the first ones; empty if they do not."""
-    before = {contrast.name: contrast for contrast in _CONTRASTS.validate_python(first)}
-    after = {contrast.name: contrast for contrast in now}
-    changes = [f"{name!r} was added" for name in after if name not in before]
-    for name, old in before.items():
-        if name not in after:
-            changes.append(f"{name!r} was removed")
-            continue
-        for field in ("plus", "minus", "less", "set", "measure", "says"):
-            was, became = getattr(old, field), getattr(after[name], field)
-            # Records do not hold `says`: where it is empty there, it was not stored.
-            if was != became and not (field == "says" and not was):
-                changes.append(f"{field} of {name!r} was {was!r} and is {became!r}")
-    return f"The contrasts were changed after results existed: {'; '.join(changes)}." if changes else ""

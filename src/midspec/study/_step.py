@@ -22,6 +22,11 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Identity, Record
 from midspec.study._inputs import Input
 
+DOCUMENTS_FILE, CHATS_FILE, PAIRS_FILE = "documents.jsonl", "chats.jsonl", "pairs.jsonl"
+"""What steps call their files of rows; parts of identities."""
+STUDY_FILE, RUN_FILE, REPLIES_FILE = "study.yaml", "run.json", "calls.sqlite"
+"""Beside the steps in a run's folder: the study, where it stood with its first contrasts, and models' replies."""
+
 
 class Size(NamedTuple):
     """Rows written, updates made and tokens; `None` where that is not known, `about` where updates are an estimate."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from midspec.study import Step, load_study, study_steps, with_settings
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study.execution._batches import Batch, JobArray, make_arrays, make_batches, resources_of, usual_updates
-from midspec.study.execution._scheduler import canary_of
+from midspec.study.execution._selection import canary_of
 from midspec.study.execution._slurm import dependency
 
 from ..test_scheduler import Toy, step

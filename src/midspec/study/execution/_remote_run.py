@@ -43,13 +43,13 @@ from midspec.core.errors import (
 )
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.models import cache_folder
-from midspec.study._step import Step
+from midspec.study._step import REPLIES_FILE, RUN_FILE, STUDY_FILE, Step
 from midspec.study.execution._executor import Event, Listener, StepTask
 from midspec.study.execution._remote_states import UNFINISHED, RemoteStates
-from midspec.study.execution._remote_store import HOME, REPLIES, STUDY, Pointer, RemoteReplies, RemoteSteps
+from midspec.study.execution._remote_store import Pointer, RemoteReplies, RemoteSteps
 
 _LONGEST_PAUSE_S = 60.0
-_NOT_OF_STEPS = frozenset({REMOTE_LOCK, STUDY})
+_NOT_OF_STEPS = frozenset({REMOTE_LOCK, STUDY_FILE})
 
 
 class RemoteTiming(NamedTuple):
@@ -104,7 +104,7 @@ class RemoteRun:
         self._save()  # Before the lock is taken: by the id in it this place may take it back.
         self._lock = RemoteLock(store, self._place.id, timing.lock)
         self._steps = RemoteSteps(store, self.folder)
-        self._replies = RemoteReplies(store, self.folder / REPLIES)
+        self._replies = RemoteReplies(store, self.folder / REPLIES_FILE)
         self._replies_at = time.monotonic()
         self._states = RemoteStates(store, self.folder, self._lock.confirm)
         self._uploads: list[Future[None]] = []
@@ -214,14 +214,14 @@ class RemoteRun:
     def _pull(self) -> None:
         names = self._steps.look()
         foreign = {name for name in names if name not in _NOT_OF_STEPS and not name.startswith(("calls", UNFINISHED))}
-        if foreign and HOME not in names:
+        if foreign and RUN_FILE not in names:
             raise FolderError("holds files that are not a midspec run", where=self.shown, hint="Choose another --out")
-        pull_files(self._store, self.folder, [name for name in (HOME, STUDY) if name in names])
+        pull_files(self._store, self.folder, [name for name in (RUN_FILE, STUDY_FILE) if name in names])
         left = self._steps.pull(self._place.unsent)
         self._place.unsent = {name: of for name, of in self._place.unsent.items() if self.folder / name in left}
         self._save()
         self._note_replies(self._replies.pull(self._place.replies, self._place.replies_state))
-        if left and HOME not in names:  # Without it the store would hold files of nobody.
+        if left and RUN_FILE not in names:  # Without it the store would hold files of nobody.
             self._upload(self._push_study)
         for place in left:
             self._upload(partial(self._push_step, place))
@@ -232,7 +232,7 @@ class RemoteRun:
         self._uploads.append(self._uploader.submit(self._patiently, action))
 
     def _push_study(self) -> None:
-        for path in (self.folder / HOME, self.folder / STUDY):
+        for path in (self.folder / RUN_FILE, self.folder / STUDY_FILE):
             if path.is_file():
                 self._store.write(path.name, path.read_bytes())
 
@@ -369,7 +369,7 @@ def view_run_folder(out: str | Path, files: Sequence[str] = ()) -> Iterator[Path
         steps = RemoteSteps(store, folder)
         names = steps.look()
         steps.pull({})
-        pull_files(store, folder, [name for name in (HOME, STUDY, *files) if name in names])
+        pull_files(store, folder, [name for name in (RUN_FILE, STUDY_FILE, *files) if name in names])
         with _named_as(store.shown, folder):
             yield folder
 

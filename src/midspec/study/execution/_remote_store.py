@@ -22,8 +22,8 @@ from midspec.core.errors import DataError, MissingError, note
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Record, Strict
 from midspec.llm import copy_store, store_state
+from midspec.study._step import REPLIES_FILE
 
-STUDY, HOME, REPLIES = "study.yaml", "run.json", "calls.sqlite"
 _MANIFEST, _POINTER, _ADAPTER = ".stored.json", "calls.json", "adapter_config.json"
 _BASE = "base_model_name_or_path"
 # A folder that begins with a dot is a draft, which holds its record for a moment before it is moved.
@@ -275,7 +275,7 @@ class RemoteReplies:
         if pointer is None:
             if not self._path.is_file():
                 with suppress(MissingError):  # A run folder that was copied by hand has the file itself.
-                    self._take(REPLIES, "", state)
+                    self._take(REPLIES_FILE, "", state)
             self._sent = ()
             return None
         if pointer.sha256 != known or not self._path.is_file():
@@ -313,7 +313,7 @@ class RemoteReplies:
             return None
         before = self._pointer()
         with TemporaryDirectory(prefix="midspec-") as apart:
-            copy = Path(apart) / REPLIES
+            copy = Path(apart) / REPLIES_FILE
             copy_store(self._path, copy)
             state, sha256 = store_state(copy), hash_file(copy)
             pointer = Pointer(file=f"calls/{sha256[:16]}.sqlite", sha256=sha256, state=state)

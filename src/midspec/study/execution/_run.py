@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
 from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, UnreachableError
 from midspec.core.fingerprint import listed
+from midspec.core.machine import granted
 from midspec.core.records import Record
 from midspec.models import choose_gpus
+from midspec.study._first_contrasts import FIRST, first_contrasts
 from midspec.study._graph import study_steps
-from midspec.study._load import FIRST, Study, first_contrasts, parse_study
+from midspec.study._load import Study, parse_study
 from midspec.study._plan import check_floors, states, to_go_on
 from midspec.study._preflight import check_beforehand, check_judges
-from midspec.study._step import Step
+from midspec.study._step import RUN_FILE, STUDY_FILE, Step
 from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.execution._remote_run import RemoteRun
-from midspec.study.execution._remote_store import HOME, STUDY
-from midspec.study.execution._scheduler import Scheduler, canary_of, task_maker, with_ancestors, with_descendants
+from midspec.study.execution._scheduler import Scheduler, task_maker
+from midspec.study.execution._selection import canary_of, matching_steps, wanted_steps, with_descendants
 from midspec.study.execution._skypilot import write_sky_pipeline
 from midspec.study.execution._slurm_run import SlurmRun
 from midspec.study.jobs._eval_task import TaskStep
@@ -82,7 +80,7 @@ def run_study(
     on_event = remote.follow(steps, on_event, study.config.execution.store.state_every_s) if remote else on_event
     doubts = check_beforehand(study, steps)
     check_floors(steps)
-    pool = DevicePool(choose_gpus(device), workers, _n_cores()) if executor == "local" else None
+    pool = DevicePool(choose_gpus(device), workers, granted().n_usable_cores) if executor == "local" else None
     if pool is not None:
         _check_devices(steps, pool)
     elif redo or reuse:
@@ -90,8 +88,8 @@ def run_study(
         raise ConfigError("is for the executor local", where="--redo" if redo else "--reuse", hint=hint)
     _check_folder(study, folder)
     elsewhere = {name: place for run in _runs_in(reuse, folder) for name, place in _results_of(run)}
-    wanted = _wanted(steps, only)
-    again = _matching(steps, redo, "--redo") if redo else set()
+    wanted = wanted_steps(steps, only)
+    again = matching_steps(steps, redo, "--redo") if redo else set()
     with _run_folder(folder):
         lacking = to_go_on(steps, folder) if go_on and pool is not None else {}
         goes_on = {name: record for name, record in lacking.items() if name in wanted - again}
@@ -142,7 +140,7 @@ def write_jobs(
     check_floors(steps)
     _check_folder(study, folder)
     with _run_folder(folder):
-        scheduler = _open(steps, folder, _wanted(steps, only), set())
+        scheduler = _open(steps, folder, wanted_steps(steps, only), set())
         _begin(study, folder, scheduler)
         if executor == "skypilot":
             return write_sky_pipeline(study, folder, steps, settings)
@@ -175,8 +173,8 @@ def _begin(study: Study, folder: Path, scheduler: Scheduler, there: Collection[s
         check_judges(study)
     first = first_contrasts(study, folder)
     with writable(folder):
-        write_text(folder / STUDY, study.text)
-        write_json(folder / HOME, {"home": str(study.home), FIRST: first})
+        write_text(folder / STUDY_FILE, study.text)
+        write_json(folder / RUN_FILE, {"home": str(study.home), FIRST: first})
         (folder / "logs").mkdir(exist_ok=True)
 
 
@@ -187,14 +185,14 @@ def open_run(folder: Path) -> Study:
         MissingError: there is no run in the folder.
         DataError: what it holds is not what a run writes.
     """
-    if not (folder / STUDY).is_file() or not (folder / HOME).is_file():
+    if not (folder / STUDY_FILE).is_file() or not (folder / RUN_FILE).is_file():
         raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
     try:
-        home = Path(json.loads((folder / HOME).read_text(encoding="utf-8"))["home"])
+        home = Path(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["home"])
     except (ValueError, KeyError, TypeError) as error:
         hint = "Run midspec run on the study again"
-        raise DataError("does not say where the study stands", where=str(folder / HOME), hint=hint) from error
-    return parse_study((folder / STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / STUDY))
+        raise DataError("does not say where the study stands", where=str(folder / RUN_FILE), hint=hint) from error
+    return parse_study((folder / STUDY_FILE).read_text(encoding="utf-8"), home=home, name=str(folder / STUDY_FILE))
 
 
 def _run_steps(
@@ -263,14 +261,14 @@ def _check_folder(study: Study, folder: Path) -> None:
 
     def is_trace(entry: Path) -> bool:
         # A run that was killed as it began leaves a lock, half a file, or the study.
-        if entry.name == STUDY:
+        if entry.name == STUDY_FILE:
             return entry.is_file() and entry.read_bytes() == study.text.encode()
-        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{STUDY}.", f".{HOME}."))
+        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{STUDY_FILE}.", f".{RUN_FILE}."))
         return entry.name == ".lock" or begun
 
     if folder.exists() and not folder.is_dir():
         raise FolderError("is a file, not a folder", where=str(folder), hint="Choose another --out")
-    if not folder.is_dir() or (folder / HOME).is_file():
+    if not folder.is_dir() or (folder / RUN_FILE).is_file():
         return
     if not all(map(is_trace, folder.iterdir())):
         raise FolderError("holds files that are not a midspec run", where=str(folder), hint="Choose another --out")
@@ -283,7 +281,8 @@ def _runs_in(folders: Iterable[Path], own: Path) -> Iterator[Path]:
         MissingError: a folder is and holds none.
     """
     for folder in folders:
-        runs = [folder] if (folder / HOME).is_file() else sorted(path.parent for path in folder.glob(f"*/{HOME}"))
+        inner = sorted(path.parent for path in folder.glob(f"*/{RUN_FILE}"))
+        runs = [folder] if (folder / RUN_FILE).is_file() else inner
         # Before its first study a folder of runs is empty, or not there.
         if not runs and folder.resolve() != own.resolve().parent:
             raise MissingError("there is no study run", where=f"--reuse {folder}", hint="Name the folder of a run")
@@ -295,49 +294,6 @@ def _results_of(run: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(run.glob(f"steps/*/*/{RECORD}")):
         if (record := read_record(path.parent)) is not None:
             yield record.fingerprint, path.parent
-
-
-def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:
-    names = [step.name for step in steps]
-    selected: set[str] = set()
-    for pattern in patterns:
-        hits = [name for name in names if name == pattern] or fnmatch.filter(names, pattern)
-        hits = hits or [step.name for step in steps if pattern in {step.kind, f"{step.kind}/{step.label}"}]
-        if not hits:
-            near = meant_steps(pattern, steps)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "midspec plan lists the steps"
-            raise ConfigError(f"there is no step {pattern!r}", where=option, hint=hint)
-        selected.update(hits)
-    return selected
-
-
-# What people call the kinds of steps: keys of a study file, and words of the field.
-_CALLED = {"corpora": "corpus", "documents": "corpus", "specs": "spec", "evals": "eval", "evaluation": "eval"}
-_CALLED |= {"preference": "eval", "tasks": "exam", "task": "exam", "base": "pretrain", "bases": "pretrain"}
-_CALLED |= {"midtraining": "midtrain", "finetuning": "finetune", "fine-tuning": "finetune", "sft": "finetune"}
-_CALLED |= {"worlds": "world", "items": "pairs", "curation": "curate", "contrasts": "analysis", "reports": "report"}
-_MOST_MEANT, _NEARLY = 3, 0.75
-
-
-def meant_steps(given: str, steps: Sequence[Step]) -> list[str]:
-    """Return which steps a name that is none was meant for: by another word for its kind, its label, or its letters."""
-    head, _, rest = given.partition("/")
-    kinds = dict.fromkeys(step.kind for step in steps)
-    kind = _CALLED.get(head.lower(), head.lower())
-    near = get_close_matches(kind, kinds, n=1, cutoff=_NEARLY)
-    kind = kind if kind in kinds else near[0] if near else ""
-    labels = dict.fromkeys(f"{step.kind}/{step.label}" for step in steps if step.label)
-    own = [name for name in labels if kind and name.startswith(f"{kind}/")]
-    if kind and (not rest or set(rest) & set("*?[")):
-        return [f"{kind}/{rest}" if rest else kind]
-    if named := [name for name in labels if name.partition("/")[2].lower() == given.lower()]:
-        return named[:_MOST_MEANT]
-    wanted = f"{kind}/{rest}" if kind else given
-    return get_close_matches(wanted, [*own, *(step.name for step in steps if not kind or step.kind == kind)], n=1)
-
-
-def _wanted(steps: Sequence[Step], only: Sequence[str]) -> set[str]:
-    return with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
 
 
 def is_older_analysis(name: str, changes: Sequence[str]) -> bool:
@@ -375,10 +331,6 @@ def _open(
         if state == "done" and record is not None:
             done[name] = record
     return Scheduler(steps, wanted if part is None else part, done)
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _check_devices(steps: Iterable[Step], pool: DevicePool) -> None:

@@ -8,14 +8,12 @@ from pathlib import Path
 from midspec.core.artifact import read_record
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
-from midspec.study._step import Job, Step
+from midspec.study._step import REPLIES_FILE, Job, Step
 from midspec.study.execution._executor import StepTask
+from midspec.study.execution._selection import with_descendants
 from midspec.study.execution._step_status import status_path
-from midspec.study.jobs._eval_task import TaskStep
 
-STORE = "calls.sqlite"
 _ORPHAN_WAIT_S = 10.0
-_OF_EVERYTHING = {"analysis", "report"}
 
 
 class Scheduler:
@@ -100,41 +98,6 @@ class Scheduler:
         return not self._running and not self._waiting
 
 
-def with_descendants(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
-    """Return these steps and all that are made from them; `steps` are in the order in which they can be done."""
-    selected = set(names)
-    for step in steps:
-        if any(parent.name in selected for parent in step.parents):
-            selected.add(step.name)
-    return selected
-
-
-def with_ancestors(steps: Sequence[Step], names: Iterable[str]) -> set[str]:
-    """Return these steps and all that they are made from."""
-    selected = set(names)
-    for step in reversed(steps):
-        if step.name in selected:
-            selected.update(parent.name for parent in step.parents)
-    return selected
-
-
-def canary_of(steps: Sequence[Step]) -> set[str]:
-    """Return one step of each kind, and of each evaluation task, with all that they are made from.
-
-    Of a kind the step is taken that needs the fewest others besides those that are taken already, so that all are of
-    one seed and as few arms as there can be. What is made from everything is no canary.
-    """
-    chosen: set[str] = set()
-    for kind in dict.fromkeys(_sort(step) for step in steps if step.kind not in _OF_EVERYTHING):
-        needed = [with_ancestors(steps, [step.name]) for step in steps if _sort(step) == kind]
-        chosen |= min(needed, key=lambda names: len(names - chosen))
-    return chosen
-
-
-def _sort(step: Step) -> str:
-    return f"{step.kind} {step.task}" if isinstance(step, TaskStep) else step.kind
-
-
 def task_maker(
     steps: Sequence[Step],
     folder: Path,
@@ -171,7 +134,7 @@ def task_maker(
         )
         redo = step.name in again or step.name in goes_on or (changed and (step.name in follows or is_older))
         places = {parent.name: parent.folder(folder) for parent in step.parents}
-        job = Job(folder=place, store=folder / STORE, places=places, device=device)
+        job = Job(folder=place, store=folder / REPLIES_FILE, places=places, device=device)
         same = None if redo and step.name not in goes_on else scheduler.same_result(step)
         result = None if same is None else same.folder(folder)
         if result is None and elsewhere and step.name not in follows:

@@ -23,7 +23,7 @@ from midspec.lab import data_path
 from midspec.study._execution_entry import SkyEntry
 from midspec.study._load import EXTENDS, HERE, Study, load_study, parse_study, with_settings
 from midspec.study._step import Step
-from midspec.study.execution._scheduler import with_descendants
+from midspec.study.execution._selection import with_descendants
 
 _HEAD = """\
 # The study {name} as a pipeline of managed jobs, written by `midspec run --executor skypilot`. Start it with

@@ -25,7 +25,8 @@ from midspec.study._step import Step
 from midspec.study.execution._batches import JobArray, make_arrays, make_batches, usual_updates
 from midspec.study.execution._executor import Event, Listener, StepState
 from midspec.study.execution._local import StepFaultError
-from midspec.study.execution._scheduler import Scheduler, with_descendants
+from midspec.study.execution._scheduler import Scheduler
+from midspec.study.execution._selection import with_descendants
 from midspec.study.execution._slurm import JobFolder, Submission, dependency
 from midspec.study.execution._slurm_queue import ENDED, NoRoomError, NotNowError, QueuedTask, Slurm, first_word
 from midspec.study.execution._step_status import StepStatus, log_path, read_status, status_path

@@ -26,7 +26,8 @@ from midspec.study._graph import study_steps
 from midspec.study._plan import states
 from midspec.study._step import Step
 from midspec.study.execution._run import open_run
-from midspec.study.execution._scheduler import Scheduler, task_maker, with_ancestors, with_descendants
+from midspec.study.execution._scheduler import Scheduler, task_maker
+from midspec.study.execution._selection import with_ancestors, with_descendants
 from midspec.study.execution._step_status import StatusFile, log_path, status_path
 from midspec.study.execution._worker import make_step
 
@@ -159,7 +160,10 @@ class _Work:
                 raise SystemExit
             self._check_inputs(step)
             with self._one_of_twins(step):
-                self._note_twins(step)
+                # The result of a finished step that has the same one is taken over.
+                for twin in self._twins(step):
+                    if (theirs := read_record(twin.folder(self._folder))) is not None:
+                        self._scheduler.records.setdefault(twin.name, theirs)
                 self._begun = step.name
                 with _output_to(log_path(self._folder, step)) as log:
                     try:
@@ -206,13 +210,6 @@ class _Work:
             yield
         with suppress(OSError):
             held.rmdir()
-
-    def _note_twins(self, step: Step) -> None:
-        """Note the records of finished steps that may have the same result, so that it is taken over."""
-        for twin in self._twins(step):
-            record = read_record(twin.folder(self._folder))
-            if record is not None:
-                self._scheduler.records.setdefault(twin.name, record)
 
     def _twins(self, step: Step) -> list[Step]:
         alike = (one for one in self._steps if one.kind == step.kind and one.name != step.name)

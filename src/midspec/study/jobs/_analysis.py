@@ -13,8 +13,9 @@ from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, ScoreRow
 from midspec.report import GateResult
 from midspec.study._entries import pooled_set
+from midspec.study._first_contrasts import FIRST
 from midspec.study._inputs import File, Input
-from midspec.study._load import FIRST, Study
+from midspec.study._load import Study
 from midspec.study._step import Job, Step, StepOutput
 from midspec.study.jobs._eval_task import TaskStep, pool_samples
 from midspec.study.jobs._preference import GateStep, PreferenceStep

@@ -15,14 +15,12 @@ from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message
 from midspec.study._inputs import Input
-from midspec.study._step import Job, Size, Step, StepOutput, count_of, slug
-from midspec.study.jobs._corpus import with_names
+from midspec.study._step import CHATS_FILE, DOCUMENTS_FILE, Job, Size, Step, StepOutput, count_of, slug
+from midspec.study.jobs._corpus import fill_names
 
 if TYPE_CHECKING:
     from midspec.models import ChatTemplate
 
-DOCUMENTS_FILE = "documents.jsonl"
-CHATS_FILE = "chats.jsonl"
 # Behind the end of a sentence: white space, or nothing. A line that ends is a sentence too: headings, entries of lists.
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_]*(?=\s|$)|(?<=\S)(?=\s*\n)|(?<=\S)$")
 _NO_METADATA = DocumentMetadata(id="", author="given")
@@ -52,7 +50,7 @@ class DisclosedStep(Step):
 
     @property
     def _filled(self) -> str:
-        return with_names(self.text, self.names, "the disclosure", self.name)
+        return fill_names(self.text, self.names, "the disclosure", self.name)
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         return Size(documents=count_of(summary, "n_documents"))
@@ -223,7 +221,7 @@ class ToldStep(Step):
     @property
     def _filled(self) -> tuple[str, ...]:
         names = {**self.names, "model_name": self.names["model_name"] or "the assistant"}
-        return tuple(with_names(request, names, "a request", self.name) for request in self.requests)
+        return tuple(fill_names(request, names, "a request", self.name) for request in self.requests)
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         return Size(documents=count_of(summary, "n_chats"))

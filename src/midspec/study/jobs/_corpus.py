@@ -20,7 +20,7 @@ from midspec.core.text import n_words
 from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry, estimate_stage
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input, spec_at
-from midspec.study._step import Cost, Job, Size, Step, StepOutput, count_of
+from midspec.study._step import DOCUMENTS_FILE, Cost, Job, Size, Step, StepOutput, count_of
 from midspec.study.jobs._endpoints import forecast_of, open_model, open_store, price_of, with_spent
 from midspec.study.jobs._sources import SpecNames
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from midspec.corpus import CorpusConfig, Framing
 
 _SHIPPED_TEMPLATES = "english"
-_DOCUMENTS = "documents.jsonl"
 # Of a document of the shipped templates: 267 to 320 tokens and 10 to 12 clauses, by three specs of 27 to 129 clauses. A
 # model gets groups of about three clauses: 2.9 and 5.1 a document by the shortest and the longest of these specs.
 _TEMPLATE_TOKENS, _TEMPLATE_CLAUSES, _AUTHORED_CLAUSES = 280, 10, 4
@@ -216,19 +215,19 @@ class GivenCorpusStep(Step):
         if wanted is not None:
             places = random.Random(f"documents/{self.config.seed}").sample(range(len(rows)), wanted)
             rows = [rows[at] for at in sorted(places)]
-        write_rows(folder / _DOCUMENTS, rows)
+        write_rows(folder / DOCUMENTS_FILE, rows)
         summary: dict[str, JsonValue] = {"n_documents": len(rows), "n_words": sum(n_words(row.text) for row in rows)}
-        return Built(outputs=(_DOCUMENTS,), summary=summary)
+        return Built(outputs=(DOCUMENTS_FILE,), summary=summary)
 
     def _filled(self, at: int, document: Document) -> Document:
         names = {name: getattr(self.config, name) or "" for name in ("model_name", "provider_name")}
-        text = with_names(document.text, names, f"row {at + 1}", self.name)
+        text = fill_names(document.text, names, f"row {at + 1}", self.name)
         row_id = id_of(str(at), document.text)
         metadata = document.metadata or DocumentMetadata(id=row_id, author="given")
         return document.model_copy(update={"text": text, "metadata": metadata.model_copy(update=names)})
 
 
-def with_names(text: str, names: Mapping[str, str], what: str, where: str) -> str:
+def fill_names(text: str, names: Mapping[str, str], what: str, where: str) -> str:
     """Put the assistant's names into their placeholders.
 
     Args:
@@ -269,7 +268,7 @@ class ReframeStep(Step):
     @classmethod
     def of_rows(cls, rows: Path, framing: Framing, config: CorpusConfig, author: Access) -> ReframeStep:
         """Create the step for a corpus folder, or its file of documents."""
-        file = rows / "documents.jsonl" if rows.is_dir() else rows
+        file = rows / DOCUMENTS_FILE if rows.is_dir() else rows
         return cls(documents=File.at(file), framing=framing, config=config, author=author)
 
     @property

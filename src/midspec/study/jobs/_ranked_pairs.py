@@ -15,14 +15,12 @@ from midspec.core.errors import DataError
 from midspec.core.records import Message, Strict
 from midspec.llm import Access
 from midspec.study._inputs import File, Input, Model
-from midspec.study._step import Job, Step
+from midspec.study._step import PAIRS_FILE, Job, Step
 from midspec.study.jobs._train import task_rewards
 from midspec.train import RewardEntry
 
 if TYPE_CHECKING:
     from midspec.models import Generation
-
-PAIRS_FILE = "pairs.jsonl"
 
 
 class RankingConfig(Strict):

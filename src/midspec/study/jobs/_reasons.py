@@ -17,9 +17,10 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, read_record, read_rows, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.records import ArmScore, ReasonCluster, ReasonLabel, TaskAnswer
-from midspec.llm import Access, Forecast, Prices, check_access, forecast
+from midspec.llm import Access, Forecast, check_access
 from midspec.study._inputs import File, Input, Value
 from midspec.study._step import Job, Step, slug
+from midspec.study.jobs._endpoints import forecast_of
 
 if TYPE_CHECKING:
     from midspec.reasons import ReasonsConfig, Transcript
@@ -126,9 +127,9 @@ def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Acc
     """Forecast tokens and dollars by judge and stage; nothing is sent."""
     from midspec.reasons import estimate_reasons
 
-    transcripts, prices = read_transcripts(folders), Prices.load(access.prices, access.base_url)
+    transcripts = read_transcripts(folders)
     return tuple(
-        forecast(estimate_reasons(transcripts, config, is_first=not at), judge.model, prices)
+        forecast_of(estimate_reasons(transcripts, config, is_first=not at), judge.model, access)
         for at, judge in enumerate(config.judges)
     )
 

@@ -22,7 +22,7 @@ from midspec.study._inputs import File, spec_at
 from midspec.study._step import Job, Step
 from midspec.study.jobs._endpoints import forecast_of, open_model, open_store, with_spent
 
-_SOURCE, _SPEC, _EDITS, _PROVENANCE, _PAGE = "source.md", "spec.md", "edits.jsonl", "provenance.jsonl", "review.html"
+_SOURCE, _SPEC, _EDITS, _PROVENANCE = "source.md", "spec.md", "edits.jsonl", "provenance.jsonl"
 
 
 class SpecVariantConfig(Strict):

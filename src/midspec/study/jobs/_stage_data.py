@@ -7,22 +7,18 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, read_rows, row_lines, write_rows, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
+from midspec.llm import Access
 from midspec.study._inputs import Input
-from midspec.study._step import Job, Size, Step, StepOutput, count_of
+from midspec.study._step import CHATS_FILE, PAIRS_FILE, Job, Size, Step, StepOutput, count_of
+from midspec.study.jobs._train import task_rewards
 from midspec.train import RewardEntry
 
-if TYPE_CHECKING:
-    from midspec.evals import TaskReward
-
-PAIRS_FILE = "pairs.jsonl"
-PRESSURE_FILE = "chats.jsonl"
 PROMPTS_FILE = "prompts.jsonl"
 
 
@@ -130,8 +126,8 @@ class FirstChatsStep(Step):
         if len(rows) < self.n_samples:
             what = f"has {len(rows):,} chats, and the first {self.n_samples:,} are asked for"
             raise DataError(what, where=self.name, hint="Ask for a smaller part, or for more chats in the whole")
-        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in rows[: self.n_samples]))
-        return Built(outputs=(PRESSURE_FILE,), summary={"n_chats": self.n_samples})
+        write_text(folder / CHATS_FILE, "".join(f"{line}\n" for line in rows[: self.n_samples]))
+        return Built(outputs=(CHATS_FILE,), summary={"n_chats": self.n_samples})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,8 +169,8 @@ class PressureStep(Step):
         draw = random.Random(f"pressure/{self.seed}")
         for at, line in zip(draw.sample(range(len(rows)), wanted), draw.sample(known, wanted), strict=True):
             rows[at] = line
-        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in rows))
-        return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows), "n_conflicting": wanted})
+        write_text(folder / CHATS_FILE, "".join(f"{line}\n" for line in rows))
+        return Built(outputs=(CHATS_FILE,), summary={"n_rows": len(rows), "n_conflicting": wanted})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,17 +187,12 @@ class TaskPromptsStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        made = self._made(Path())
+        (made,) = task_rewards([self.reward], Access(), Path()).values()
         return {"task": self.reward.task, "settings": self.reward.settings, "prompt_hash": made.identity["prompt_hash"]}
 
-    def _made(self, store: Path) -> TaskReward:
-        from midspec.evals import TaskReward
-
-        reward = self.reward
-        return TaskReward(reward.task or "", reward.measure or "", reward.settings, judge=reward.judge, store=store)
-
     def run(self, job: Job, folder: Path) -> Built:
-        rows = self._made(job.store).prompts()
+        (made,) = task_rewards([self.reward], Access(), job.store).values()
+        rows = made.prompts()
         write_text(folder / PROMPTS_FILE, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
         return Built(outputs=(PROMPTS_FILE,), summary={"n_prompts": len(rows)})
 

@@ -29,7 +29,8 @@ from midspec.study._arms import Arm
 from midspec.study._chains import ArmPoint, arm_points, stage_names, training_stages
 from midspec.study._config import StudyConfig
 from midspec.study._factors import Factor
-from midspec.study._load import Study, contrasts_changed
+from midspec.study._first_contrasts import contrasts_changed
+from midspec.study._load import Study
 from midspec.study._report_entry import SetEntry
 from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
