@@ -1,24 +1,20 @@
-"""`midspec corpus`, `chats` and `spec`: write rows from a spec, by the template author or by a model."""
+"""`midspec corpus` and `chats`: write rows from a spec, by the template author or by a model."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, print_forecast, print_pairs, print_record, print_spent, warn
-from midspec.core.errors import DataError, SpecError, plural
+from midspec.cli._output import make, print_forecast, print_pairs, print_spent, warn
+from midspec.core.errors import SpecError
 
 if TYPE_CHECKING:
-    from midspec.core.records import Chat, Document, PlanRow, Record, Spec
+    from midspec.core.records import Chat, Document, PlanRow, Spec
     from midspec.spec import SpecSettings
-    from midspec.study import Step
 
 
 def corpus(
@@ -140,33 +136,6 @@ def chats(
     print_forecast(forecast_chats(spec(), config, endpoints))
 
 
-def make(step: Step, folder: Path, unit: str, *, redo: bool) -> Record:
-    """Make the step and print its record, and at its end a warning if it wrote fewer rows than the size asks for."""
-    record, made = build_with_bar(step, folder, unit, redo=redo)
-    print_record(record, made, folder)
-    sys.stdout.flush()
-    warn(str(record.summary.get("exhausted") or ""))
-    if record.summary.get("n_documents") == 0:
-        raise nothing_kept("document", record, folder)
-    return record
-
-
-def nothing_kept(unit: str, record: Record, folder: Path) -> DataError:
-    """Return the error for a result without a row: where the reasons are, or what became of the requests."""
-    notes = [note for note in _notes(record) if note.startswith("what became")] or _notes(record)
-    rejects = folder / "rejects.jsonl"
-    if rejects.is_file() and rejects.stat().st_size:
-        hint = "Read the reasons in its rejects.jsonl"
-    else:
-        hint = f"No reply could be used: {'; '.join(notes) or 'see the replies in the store beside it'}"
-    return DataError(f"no {unit} was kept", where=str(folder), hint=hint)
-
-
-def _notes(record: Record) -> list[str]:
-    notes = record.summary.get("notes")
-    return [str(note) for note in notes] if isinstance(notes, list) else []
-
-
 def read_checked(path: Path, config: SpecSettings) -> Callable[[], Spec]:
     """Read a spec, with a warning of each thing that looks wrong in it.
 
@@ -211,76 +180,3 @@ def _print_rows(rows: Sequence[Document | Chat]) -> None:
             print("\n\n".join(f"[{turn.role}] {turn.content}" for turn in row.messages) + "\n")
         else:
             print(f"{row.text}\n")
-
-
-_LEFT_OUT = frozenset(("front matter", "comment", "struck out", "link", "attributes", "mark of a note"))
-_LEFT_OUT |= {"table of contents", "footnote without a mark", "picture or link", "questions", "abbreviation"}
-_LEFT_OUT |= {"left out"}
-_N_NAMES, _MAX_SHOWN = 5, 100
-spec_commands = typer.Typer(
-    help="Show, check and compare specs, and have variants of them written.", rich_markup_mode=None
-)
-
-
-def _named(spec: Spec, about: o.NameOptions) -> Spec:
-    """Put names into a spec; without any it stays as it is written."""
-    from midspec.spec import fill
-
-    names = {name: value for name, value in about.names.items() if value}
-    return fill(spec, **{"model_name": None, "provider_name": None} | names) if names else spec
-
-
-def show(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
-    """Print how each part of a spec is read: headings, clauses with their ids, examples, and what is left out.
-
-    In front of each part are its lines in the file. With names and --leave-out it is shown as it would be written from.
-
-    Example: midspec spec show my-spec.md
-    """
-    from midspec.spec import placeholders, read_spec_parts, titles_over, used_names
-
-    spec, parts = read_spec_parts(path)
-    named = _named(spec, about)
-    counts = Counter(part.kind for part in parts)
-    print(f"{spec.title}: {len(spec.text.split())} words, {len(spec.sections)} sections, {len(spec.clauses)} clauses")
-    print(f"read as: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}")
-    print(f"placeholders: {', '.join(placeholders(spec)) or 'none'}")
-    print(f"names: {', '.join(f'{each.name} ({each.n_times})' for each in used_names(spec)[:_N_NAMES]) or 'none'}")
-    # Parts stand in the order of the file, clauses in the order in which they are read: a footnote's are moved.
-    lines: dict[str, list[tuple[int, int, str]]] = {}
-    for part in parts:
-        lines.setdefault(part.text, []).append((part.first, part.last, part.kind))
-    was = {clause.id: clause.text for clause in spec.clauses}
-    for section, over in zip(named.sections, titles_over(named.sections), strict=True):
-        for level, title in [*over, (max(1, section.level), section.title)]:
-            print(f"\n{'#' * level} {title}")
-        for clause in section.clauses:
-            found = lines.get(was[clause.id]) or [(0, 0, clause.kind)]
-            first, last, kind = found.pop(0)
-            where = "" if not first else str(first) if last == first else f"{first}-{last}"
-            print(f"  {where:>9}  {kind:8}  {clause.id}  {' '.join(clause.text.split())}")
-    kept = {clause.id for clause in named.clauses}
-    gone = [(clause.text, "named to be left out") for clause in spec.clauses if clause.id not in kept]
-    gone += [(f"{part.first or '?'}: {part.text}", part.kind) for part in parts if part.kind in _LEFT_OUT]
-    if gone:
-        print("\nleft out")
-    for text, kind in gone:
-        print(f"  {kind}: {' '.join(text.split())[:_MAX_SHOWN]}")
-
-
-def check(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
-    """Print what looks wrong: unknown placeholders, empty sections, duplicate clauses, names, what is no clause.
-
-    Example: midspec spec check my-spec.md
-    """
-    from midspec.spec import Finding, check_spec, read_spec_parts
-
-    spec, parts = read_spec_parts(path)
-    named = _named(spec, about)
-    unread = [part.text[:_MAX_SHOWN] for part in parts if part.kind == "left out"]
-    findings = [Finding(where="the spec", what=f"no rule is made of {words}") for words in unread]
-    findings += check_spec(named, model_name=about.model_name)
-    for finding in findings:
-        print(f"{finding.where}: {finding.what}")
-    counts = (plural(len(named.clauses), "clause"), plural(len(findings), "warning"))
-    print(f"{path}: {', '.join(counts)}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import make, nothing_kept, read_checked
-from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent
+from midspec.cli._generate import read_checked
+from midspec.cli._output import build_with_bar, make, nothing_kept, print_forecast, print_record, print_spent
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -28,12 +28,13 @@ from midspec.cli._cluster import status, step
 from midspec.cli._compare import compare
 from midspec.cli._doctor import doctor
 from midspec.cli._evaluate import calibrate, evaluate, seam
-from midspec.cli._generate import chats, check, corpus, show, spec_commands
+from midspec.cli._generate import chats, corpus
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model, train
 from midspec.cli._plan import plan
 from midspec.cli._rows import curate, export, import_, mix, prefer, reframe
-from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, generalize, lint, list_
+from midspec.cli._spec import check, diff, list_, show, spec_commands
+from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, generalize, lint
 from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError
 from midspec.core.garbage import rare_collections

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from midspec.core.errors import ConfigError, first_fault
+from midspec.core.errors import ConfigError, DataError, first_fault
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, JsonValue, ValidationError
@@ -298,3 +298,30 @@ def build_with_bar(
 
     with Bar(name or step.kind, unit) as bar:
         return build_step(step, folder, redo=redo, device=device, on_progress=bar.on_progress)
+
+
+def make(step: Step, folder: Path, unit: str, *, redo: bool) -> Record:
+    """Make the step and print its record, and at its end a warning if it wrote fewer rows than the size asks for."""
+    record, made = build_with_bar(step, folder, unit, redo=redo)
+    print_record(record, made, folder)
+    sys.stdout.flush()
+    warn(str(record.summary.get("exhausted") or ""))
+    if record.summary.get("n_documents") == 0:
+        raise nothing_kept("document", record, folder)
+    return record
+
+
+def nothing_kept(unit: str, record: Record, folder: Path) -> DataError:
+    """Return the error for a result without a row: where the reasons are, or what became of the requests."""
+    notes = [note for note in _notes(record) if note.startswith("what became")] or _notes(record)
+    rejects = folder / "rejects.jsonl"
+    if rejects.is_file() and rejects.stat().st_size:
+        hint = "Read the reasons in its rejects.jsonl"
+    else:
+        hint = f"No reply could be used: {'; '.join(notes) or 'see the replies in the store beside it'}"
+    return DataError(f"no {unit} was kept", where=str(folder), hint=hint)
+
+
+def _notes(record: Record) -> list[str]:
+    notes = record.summary.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []

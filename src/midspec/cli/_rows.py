@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import make
-from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent, print_summary
+from midspec.cli._output import build_with_bar, make, print_forecast, print_record, print_spent, print_summary
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:

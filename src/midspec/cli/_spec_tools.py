@@ -1,4 +1,4 @@
-"""`midspec spec augment`, `ablate`, `generalize`, `anti-spec`, `accept`, `diff`, `lint` and `list`."""
+"""`midspec spec augment`, `ablate`, `generalize`, `anti-spec`, `accept`, `lint`: variants of a spec, and its faults."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import make, nothing_kept
 from midspec.cli._items import ModelAuthor, check_author
-from midspec.cli._output import print_forecast, print_spent, warn
+from midspec.cli._output import build_with_bar, make, nothing_kept, print_forecast, print_spent, warn
 from midspec.core.errors import ConfigError, did_you_mean, plural
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from midspec.study import ReadSpecStep
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_SIGNS = {"kept": " ", "changed": "~", "added": "+", "removed": "-", "moved": ">"}
-_MARKS = {"out": "[-{}-]", "in": "{{+{}+}}"}
 
 
 def augment(
@@ -152,39 +149,6 @@ def accept(
     print(f"{out}: {n} of {of} edits accepted")
 
 
-def diff(
-    before: o.SpecPath,
-    after: Annotated[Path, typer.Argument(metavar="SPEC2", parser=o.spec_at_path, help="The later one.")],
-    everything: Annotated[bool, typer.Option("--all", help="Print clauses that were kept as well.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Compare two specs clause by clause: kept, changed (by words), added, removed, moved.
-
-    Example: midspec spec diff shipped:america shipped:america-ablated
-    """
-    from midspec.spec import read_spec
-    from midspec.spec_tools import diff_specs
-
-    rows = diff_specs(read_spec(before), read_spec(after))
-    if as_json:
-        _print_json([row.model_dump(mode="json") for row in rows])
-        return
-    section = None
-    for row in rows:
-        if row.kind == "kept" and not everything:
-            continue
-        if (where := row.after_section or row.before_section) != section:
-            section = where
-            print(f"\n{section or '(no heading)'}")
-        marks = _MARKS if row.kind == "changed" else {}
-        runs = ((run.text[: -len(run.text.lstrip())], run.text.strip(), marks.get(run.kind, "{}")) for run in row.words)
-        line = " ".join("".join(space + mark.format(words) for space, words, mark in runs).split())
-        came = f" (from {row.before_section})" if row.kind == "moved" and row.before_section != where else ""
-        print(f"  {_SIGNS[row.kind]} {row.after_id or row.before_id}  {line}{came}")
-    counts = {kind: sum(row.kind == kind for row in rows) for kind in _SIGNS}
-    print(f"\n{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}")
-
-
 def lint(
     path: o.SpecPath,
     ignore: Annotated[
@@ -194,7 +158,7 @@ def lint(
         Path | None,
         typer.Option(metavar="FILE", help="questions.jsonl of midspec questions: clauses without one are found too."),
     ] = None,
-    models_: Annotated[
+    readers: Annotated[
         list[str] | None,
         typer.Option(
             "--models", metavar="A", help="Models that say what each clause asks for; two or more. Repeatable."
@@ -232,15 +196,15 @@ def lint(
     asked = {clause: len(texts) for clause, texts in questions_by_clause(questions).items()} if questions else None
     found = list(lint_spec(read_spec(path), leave_out=ignored, n_questions=asked))
     step = record = None
-    if (models_ or config) and "ambiguous" not in ignored:
-        step = _reading_step(path, models_ or (), questions, config, models)
+    if (readers or config) and "ambiguous" not in ignored:
+        step = _reading_step(path, readers or (), questions, config, models)
         if dry_run:
             print_forecast(step.forecasts())
             return
         record, ambiguous = _ambiguous(step, o.needed(out), redo=redo)
         found += ambiguous
     if as_json:
-        _print_json([each.model_dump(mode="json") for each in found])
+        print(json.dumps([each.model_dump(mode="json") for each in found], ensure_ascii=False, indent=1))
     else:
         _print_findings(path, found)
         if step is not None:
@@ -285,7 +249,6 @@ def _reading_step(
 
 def _ambiguous(step: ReadSpecStep, folder: Path, *, redo: bool) -> tuple[Record, list[LintFinding]]:
     """Have models read each clause; return those that they read differently, and tell how many were not read."""
-    from midspec.cli._output import build_with_bar
     from midspec.core.records import LintFinding
 
     record, _ = build_with_bar(step, folder, "clauses", redo=redo)
@@ -315,21 +278,3 @@ def _print_findings(path: Path, found: Sequence[LintFinding]) -> None:
 def _line(text: str, most: int = 140) -> str:
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
-def _print_json(rows: object) -> None:
-    print(json.dumps(rows, ensure_ascii=False, indent=1))
-
-
-def list_() -> None:
-    """List the specs that midspec ships; each is shipped:NAME wherever a spec's file is.
-
-    Example: midspec spec list
-    """
-    from midspec.spec import read_spec, shipped_specs, spec_path
-
-    names = shipped_specs()
-    width = max(map(len, names))
-    for name, about in names.items():
-        spec = read_spec(spec_path(f"shipped:{name}"))
-        print(f"{name:<{width}}  {len(spec.text.split()):>5} words  {about}")
