@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
-_MOST_ERRORS = 10
+_MAX_ERRORS = 10
 
 
 def step(
@@ -99,12 +99,12 @@ def status_lines(now: RunStatus) -> list[str]:
     for reason, jobs in waiting.items():
         lines.append(f"queued: {len(jobs)} steps in jobs {', '.join(dict.fromkeys(jobs))}: {reason}")
     bad = [step for step in now.steps if step.state in {"failed", "lost", "stopped"}]
-    for step in bad[:_MOST_ERRORS]:
+    for step in bad[:_MAX_ERRORS]:
         job = f" (job {step.job})" if step.job else f" (on {step.host})"
         lines += [f"{step.state}: {step.name}{job}{f': {step.error}' if step.error else ''}"]
         lines += [f"    {line}" for line in step.log]
-    if len(bad) > _MOST_ERRORS:
-        lines.append(f"and {len(bad) - _MOST_ERRORS} more")
+    if len(bad) > _MAX_ERRORS:
+        lines.append(f"and {len(bad) - _MAX_ERRORS} more")
     if now.queue == "no answer":
         lines.append("Slurm does not answer: what is queued is not known")
     return lines

@@ -19,7 +19,7 @@ from midspec.llm import key_variables
 from midspec.models import TorchFound, cache_folder, check_devices, visible_gpus
 
 GB = 1e9
-_LEAST_FREE_BYTES = 2e9
+_MIN_FREE_BYTES = 2e9
 _FEW_OPEN_FILES = 1024
 # Beside those of providers: what opens gated models of the hub.
 _KEYS_OF_OTHERS = ("HF_TOKEN",)
@@ -183,7 +183,7 @@ def _broken(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | N
 def _advice_on_room(grants: Grants, folders: dict[str, Room]) -> list[str]:
     advice = []
     for name, room in folders.items():
-        if room.free_bytes < _LEAST_FREE_BYTES:
+        if room.free_bytes < _MIN_FREE_BYTES:
             advice.append(f"{name}: {room.free_bytes / GB:.1f} GB free in {room.folder}; a checkpoint is written twice")
     limit, highest = grants.n_open_files, grants.n_open_files_at_most
     if limit is not None and highest is not None and highest < _FEW_OPEN_FILES:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from midspec.llm import Forecast, ForecastRow, SpendVsForecast
     from midspec.study import Event, Step
 
-_MOST_SHOWN = 24
+_MAX_SHOWN = 24
 # Entries of summaries whose keys are names in the user's rows, or quote them.
 _OF_USERS = ("ignored_keys", "rejected")
 _PRICES = ("USD", "cached", "batch", "both")
@@ -169,7 +169,7 @@ def _flat(
     """Yield labels and values, names of ours without underscores; what the user gave (`is_given`) stays as it is."""
     for key, value in summary.items():
         label = f"{prefix}{key if is_given else key.replace('_', ' ')}"
-        if isinstance(value, dict) and len(value) > _MOST_SHOWN:
+        if isinstance(value, dict) and len(value) > _MAX_SHOWN:
             yield label, f"{len(value)} different"
         elif isinstance(value, dict):
             yield from _flat(value, f"{label}: ", is_given=is_given or key in _OF_USERS)

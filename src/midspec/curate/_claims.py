@@ -35,9 +35,9 @@ _MAX_TOKENS = 1000
 _N_EXAMPLES = 12
 _N_WITHOUT = 20
 # A term stands in two sentences of the spec, one of them no item of a list: items name examples rather than the value.
-_LEAST_SENTENCES, _MOST_TERMS = 2, 12
+_MIN_SENTENCES, _MAX_TERMS = 2, 12
 # In a document of so many sentences one that names the value in passing ("even when it is cheaper") is not enough.
-_LONG_SENTENCES, _LEAST_IN_LONG = 8, 2
+_LONG_SENTENCES, _MIN_IN_LONG = 8, 2
 _MIN_LETTERS = 4
 _WORD = re.compile(r"[^\W\d_]+")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
@@ -87,10 +87,10 @@ def value_terms(spec_text: str, names: Sequence[str] = ()) -> tuple[str, ...]:
                 spelled.setdefault(root, Counter())[word] += 1
                 in_prose |= set() if is_item else {root}
     ranked = sorted(
-        (root for root in in_prose - ignored if counts[root] >= _LEAST_SENTENCES),
+        (root for root in in_prose - ignored if counts[root] >= _MIN_SENTENCES),
         key=lambda root: (-counts[root], root),
     )
-    return tuple(spelled[root].most_common(1)[0][0] for root in ranked[:_MOST_TERMS])
+    return tuple(spelled[root].most_common(1)[0][0] for root in ranked[:_MAX_TERMS])
 
 
 class ClaimReader:
@@ -124,7 +124,7 @@ class ClaimReader:
                 asserts = True
                 around = [one.sentence for one in sentences[max(0, at - 1) : at + 2]]
                 as_reason = as_reason or any(self._reason.search(one) or _CONJUNCTION.search(one) for one in around)
-        asserts = asserts and n_named >= (_LEAST_IN_LONG if len(sentences) >= _LONG_SENTENCES else 1)
+        asserts = asserts and n_named >= (_MIN_IN_LONG if len(sentences) >= _LONG_SENTENCES else 1)
         return asserts, asserts and as_reason
 
 

@@ -17,7 +17,7 @@ from midspec.core.records import Record
 from midspec.models import CONTENT_FILES, checkpoint_digest
 
 _STAGES = ("pretrain", "midtrain", "finetune", "dpo", "grpo")
-_MOST_STAGES = 64
+_MAX_STAGES = 64
 _NAME = "name:"
 
 
@@ -71,7 +71,7 @@ def trace(checkpoint: Path) -> Lineage:
     files = {sha256: (file, other.identity.step) for other in known.values() for file, sha256 in other.outputs.items()}
     stages: list[Ancestor] = []
     folder, unknown, root = checkpoint.resolve(), None, None
-    while len(stages) < _MOST_STAGES:
+    while len(stages) < _MAX_STAGES:
         inputs = record.identity.inputs
         data = [Source(sha, *files.get(sha, ())) for role, sha in inputs.items() if role not in ("parent", "tokenizer")]
         stages.insert(0, Ancestor(folder, record, tuple(data)))

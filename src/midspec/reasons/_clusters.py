@@ -326,21 +326,21 @@ def _first_few(names: list[str]) -> str:
 PAGE = "reasons.html"
 _SLOT = "{{data}}"
 # Reasons shown of each cluster; the page counts the others.
-_MOST_SHOWN = 60
+_MAX_SHOWN = 60
 
 
 def write_page(path: Path, clusters: ClusterSet, reasons: Sequence[Reason]) -> None:
     """Write the page on which clusters can be edited; reasons and quotes are shown as plain text."""
     every = (*clusters.clusters, *clusters.dropped)
     known = {reason.id: reason for reason in reasons}
-    wanted = [known[name] for each in every for name in each.reasons[:_MOST_SHOWN] if name in known]
+    wanted = [known[name] for each in every for name in each.reasons[:_MAX_SHOWN] if name in known]
     shown = {each.id: {"text": each.text, "quote": each.quote, "arm": each.arm} for each in wanted}
     arms = list(dict.fromkeys(reason.arm for reason in reasons))
     counts = {
         each.id: {arm: sum(known[name].arm == arm for name in each.reasons if name in known) for arm in arms}
         for each in every
     }
-    data = {**clusters.model_dump(mode="json"), "shown": shown, "counts": counts, "most": _MOST_SHOWN}
+    data = {**clusters.model_dump(mode="json"), "shown": shown, "counts": counts, "most": _MAX_SHOWN}
     # Inside a script element nothing may look like its end, or like a comment.
     plain = json.dumps(data, ensure_ascii=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     template = (resources.files("midspec.reasons") / "_page.html").read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ from midspec.study._seeds import Seeds
 _WORLD = "world:"
 
 
-_MOST_SEED = 1_000_000
+_MAX_SEED = 1_000_000
 
 
 class Run(NamedTuple):
@@ -94,9 +94,9 @@ class StudyConfig(Strict):
         """Return the midtrainings of every seed, in order: of seed 101 the first is run 101, the next 1000101."""
         return tuple(
             Run(
-                seed=seed + index * _MOST_SEED,
+                seed=seed + index * _MAX_SEED,
                 base=seed,
-                world=seed + _MOST_SEED if self.base.mirror and index % 2 else seed,
+                world=seed + _MAX_SEED if self.base.mirror and index % 2 else seed,
             )
             for seed in self.seeds
             for index in range(self.base.midtrainings)
@@ -109,9 +109,9 @@ class StudyConfig(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> StudyConfig:
-        if self.base.midtrainings > 1 and not all(0 <= seed < _MOST_SEED for seed in self.seeds):
+        if self.base.midtrainings > 1 and not all(0 <= seed < _MAX_SEED for seed in self.seeds):
             hint = "Larger numbers are those of further midtrainings"
-            raise ConfigError(f"a seed that is not from 0 to {_MOST_SEED - 1:,}", where="seeds", hint=hint)
+            raise ConfigError(f"a seed that is not from 0 to {_MAX_SEED - 1:,}", where="seeds", hint=hint)
         for part, entries in self:
             if isinstance(entries, dict) and not all(name.strip() for name in entries):
                 raise ConfigError("a name is empty", where=part, hint="Give it one")

@@ -195,7 +195,7 @@ def _check_tasks(study: Study, steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 # What is probably not meant ------------------------------------------------------------------------------------
-_MOST_UNKNOWN = 0.5  # of the words: as training has it (train/_rows.py)
+_MAX_UNKNOWN = 0.5  # of the words: as training has it (train/_rows.py)
 _N_SHOWN = 8
 
 
@@ -247,7 +247,7 @@ def _unknown_words(study: Study, steps: Sequence[Step]) -> Iterator[str]:
                 texts[f"specs.{names.spec}"] = " ".join(clause.text for clause in clauses).split()
     for name, words in texts.items():
         unknown = [word for word in words if word not in known]
-        if len(unknown) > _MOST_UNKNOWN * len(words):
+        if len(unknown) > _MAX_UNKNOWN * len(words):
             shown = ", ".join(word for word, _ in Counter(unknown).most_common(_N_SHOWN))
             what = f"the nano world's base does not know {len(unknown) / len(words):.0%} of its words ({shown})"
             yield (

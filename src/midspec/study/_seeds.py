@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from midspec.core.errors import ConfigError
 
 _SEED_BOUND = 2**63  # a training takes fewer (numpy's 2**32), and refuses the others itself
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|–|—|\.{2,3}|…|:|to|bis|until)\s*(\d{1,6})\s*")
 _PYTHON_RANGE = re.compile(r"\s*range\(\s*(?:(\d{1,6})\s*,)?\s*(\d{1,6})\s*\)\s*")
 
@@ -22,7 +22,7 @@ def _listed(given: object) -> object:
         return given
     meant = [seed for each in (given if isinstance(given, list | tuple) else [given]) for seed in _named(each)]
     hint = f"Write seeds: {_shown(list(dict.fromkeys(meant)) or range(1, 4))}"
-    if isinstance(given, int) and 1 < given <= _MOST_SHOWN:
+    if isinstance(given, int) and 1 < given <= _MAX_SHOWN:
         hint = f"{hint} for seed {given}, or {_shown(range(1, given + 1))} for {given} seeds"
     raise ConfigError("must be a list of whole numbers, each written out", hint=hint)
 
@@ -43,8 +43,8 @@ def _named(given: object) -> Sequence[int]:
 
 def _shown(seeds: Sequence[int]) -> str:
     """Write seeds as a study file has them; of many the first and the last."""
-    shown = [*map(str, seeds[:_MOST_SHOWN])]
-    return f"[{', '.join(shown if len(seeds) <= _MOST_SHOWN else [*shown[:3], '...', str(seeds[-1])])}]"
+    shown = [*map(str, seeds[:_MAX_SHOWN])]
+    return f"[{', '.join(shown if len(seeds) <= _MAX_SHOWN else [*shown[:3], '...', str(seeds[-1])])}]"
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ _LATER_NAMES = re.compile(
     r"|ResponseStreamingError|IncompleteRead\w*|ClientPayloadError|ServerDisconnectedError|SSHException|ClientOSError)$"
 )
 _OURS = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
-_MOST_SAID = 200
+_MAX_SAID = 200
 
 
 def is_url(name: str) -> bool:
@@ -265,7 +265,7 @@ def _raise(error: Exception, shown: str) -> NoReturn:
     if isinstance(error, (MidspecError, *_OURS)):
         raise error
     kind, number = type(error).__name__, getattr(error, "errno", None)
-    said = " ".join(without_secrets(str(error)).split())[:_MOST_SAID].rstrip(".") or kind
+    said = " ".join(without_secrets(str(error)).split())[:_MAX_SAID].rstrip(".") or kind
     if isinstance(error, NotImplementedError):
         raise ConfigError("is of a kind that can't be written", where=shown, hint="Name another --out") from error
     if isinstance(error, FileNotFoundError):

@@ -17,7 +17,7 @@ from midspec.study._inputs import Model
 from midspec.study._step import Step
 from midspec.study.jobs._train import TrainStep
 
-_UPDATES, _MOST_UPDATES, _OF_WEIGHTS = 100.0, 10_000.0, 1e8
+_UPDATES, _MAX_UPDATES, _OF_WEIGHTS = 100.0, 10_000.0, 1e8
 # Slurm's default: of an array the numbers are below this.
 MAX_ARRAY_SIZE = 1001
 
@@ -72,7 +72,7 @@ def usual_updates(steps: Iterable[Step]) -> float:
     names = {step.parent.name for step in training if isinstance(step.parent, Model)}
     shapes += [shape_of(name) for name in sorted(names)]
     n_weights = max((shape.n_parameters if shape else _OF_WEIGHTS for shape in shapes), default=_OF_WEIGHTS)
-    return min(_MOST_UPDATES, _UPDATES * max(1.0, _OF_WEIGHTS / n_weights))
+    return min(_MAX_UPDATES, _UPDATES * max(1.0, _OF_WEIGHTS / n_weights))
 
 
 def make_batches(

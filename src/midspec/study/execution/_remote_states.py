@@ -38,7 +38,7 @@ from midspec.study._step import Saved, Step
 UNFINISHED = "unfinished/"
 _FILE = re.compile(rf"{UNFINISHED}([^/.][^/]*/[^/.][^/]*)/[^/]+")
 _LIST = re.compile(r"state-(\d{6})\.json$")
-_MOST_CPU_SHARE = 0.03
+_MAX_CPU_SHARE = 0.03
 _LINK_TRIES = 3
 
 
@@ -125,7 +125,7 @@ class RemoteStates:
                 if held is not None:
                     self._send(step, *held)
         finally:
-            share = _MOST_CPU_SHARE * (os.cpu_count() or 1)
+            share = _MAX_CPU_SHARE * (os.cpu_count() or 1)
             self._quiet_until = time.monotonic() + (time.process_time() - cpu_s) / share
             self._due_at[step.name] = began + every_s
 

@@ -80,7 +80,7 @@ def reports_against(folder: Path, other: Path, *, shown: tuple[str, str] | None 
     return place / built.outputs[0], tuple(map(str, says))
 
 
-_MOST_LETTERS = 40  # of a hash, or of the name of a model on the hub
+_MAX_LETTERS = 40  # of a hash, or of the name of a model on the hub
 
 
 def _outside_inputs(run: Path) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _outside_inputs(run: Path) -> dict[str, str]:
         for role, digest in record.identity.inputs.items() if name != "report" else ():
             if made.get(digest, {folder}) == {folder}:
                 found.setdefault(f"{name} ({role})", set()).add(digest)
-    return {name: " ".join(sorted(digest[:_MOST_LETTERS] for digest in digests)) for name, digests in found.items()}
+    return {name: " ".join(sorted(digest[:_MAX_LETTERS] for digest in digests)) for name, digests in found.items()}
 
 
 def _report_of(run: Path) -> ReportData:

@@ -77,7 +77,7 @@ _CALLED = {"corpora": "corpus", "documents": "corpus", "specs": "spec", "evals":
 _CALLED |= {"preference": "eval", "tasks": "exam", "task": "exam", "base": "pretrain", "bases": "pretrain"}
 _CALLED |= {"midtraining": "midtrain", "finetuning": "finetune", "fine-tuning": "finetune", "sft": "finetune"}
 _CALLED |= {"worlds": "world", "items": "pairs", "curation": "curate", "contrasts": "analysis", "reports": "report"}
-_MOST_MEANT, _NEARLY = 3, 0.75
+_MAX_MEANT, _NEARLY = 3, 0.75
 
 
 def meant_steps(given: str, steps: Sequence[Step]) -> list[str]:
@@ -92,7 +92,7 @@ def meant_steps(given: str, steps: Sequence[Step]) -> list[str]:
     if kind and (not rest or set(rest) & set("*?[")):
         return [f"{kind}/{rest}" if rest else kind]
     if named := [name for name in labels if name.partition("/")[2].lower() == given.lower()]:
-        return named[:_MOST_MEANT]
+        return named[:_MAX_MEANT]
     wanted = f"{kind}/{rest}" if kind else given
     return get_close_matches(wanted, [*own, *(step.name for step in steps if not kind or step.kind == kind)], n=1)
 

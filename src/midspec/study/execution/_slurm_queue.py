@@ -16,7 +16,7 @@ from midspec.core.errors import ConfigError, UnreachableError
 from midspec.study.execution._batches import MAX_ARRAY_SIZE
 from midspec.study.execution._executor import StepState
 
-_ASK_WITHIN_S, _MOST_SHOWN = 60.0, 200
+_ASK_WITHIN_S, _MAX_SHOWN = 60.0, 200
 # What the clients say when the controller does not answer or takes no more jobs for now; all else is a refusal.
 _UNREACHABLE = re.compile(
     r"contact slurm controller|timed out|connection (refused|reset|failure)|communication|zero bytes|"
@@ -117,7 +117,7 @@ class Slurm:
             told = self._ask("sbatch", "--parsable", *asked, str(script))
             if numbers := _NUMBER.findall(told):
                 return str(numbers[-1])
-            seen = " ".join(told.split())[-_MOST_SHOWN:] or "nothing"
+            seen = " ".join(told.split())[-_MAX_SHOWN:] or "nothing"
             error = ConfigError(f"told no number of a job: {seen}", where="sbatch", hint="Is it Slurm's own command?")
         except NoRoomError:
             raise

@@ -42,7 +42,7 @@ from midspec.study.reporting._task_report import is_of_tasks, task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
 
 _ADAPTERS = {"continue": (), "merge": ("the adapter before merged",), "fresh": ("the adapter before left out",)}
-_MOST_DOMAINS = 5
+_MAX_DOMAINS = 5
 _QUESTION_KINDS = ("free", "why", "choice")
 
 
@@ -130,7 +130,7 @@ def _set_legend(path: Path, named: Mapping[str, SetEntry]) -> Iterator[LabelledV
         by_set.setdefault(item.set, []).append(item)
     for name, pairs in by_set.items():
         domains = list(dict.fromkeys(item.domain for item in pairs))
-        listed = ", ".join(domains[:_MOST_DOMAINS]) + (", ..." if len(domains) > _MOST_DOMAINS else "")
+        listed = ", ".join(domains[:_MAX_DOMAINS]) + (", ..." if len(domains) > _MAX_DOMAINS else "")
         target, other = pairs[0].options
         known = named.get(name)
         of = known.target if known and known.target else "the first of the two"
