@@ -64,7 +64,7 @@ def _plain(value: object, path: str) -> object:
 
 
 def canonical_json(value: object) -> str:
-    """`value` as JSON with sorted keys, no spaces and no escapes beyond JSON's own.
+    """Write `value` as JSON with sorted keys, no spaces and no escapes beyond JSON's own.
 
     Raises:
         TypeError: something in `value` has no canonical form; the message names its path.
@@ -73,7 +73,7 @@ def canonical_json(value: object) -> str:
 
 
 def hash_text(text: str) -> str:
-    """SHA-256 of `text` in UTF-8, 64 hexadecimal digits. A lone surrogate is hashed as it stands."""
+    """Return the SHA-256 of `text` in UTF-8, 64 hexadecimal digits. A lone surrogate is hashed as it stands."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -83,13 +83,13 @@ def id_of(*content: str) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(value: object) -> str:
-    """SHA-256 of `canonical_json(value)`, 64 hexadecimal digits."""
+    """Return the SHA-256 of `canonical_json(value)`, 64 hexadecimal digits."""
     return hash_text(canonical_json(value))
 
 

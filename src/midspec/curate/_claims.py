@@ -175,7 +175,7 @@ class ContentStats:
 
     @property
     def denials(self) -> Denials | None:
-        """What documents deny; `None` where none was read."""
+        """Return what documents deny; `None` where none was read."""
         n = self._counts
         if not n["rows"]:
             return None
@@ -190,7 +190,7 @@ class ContentStats:
 
     @property
     def claims(self) -> ValueClaims | None:
-        """What documents assert, by words; `None` where none was read, or the value is not known."""
+        """Return what documents assert, by words; `None` where none was read, or the value is not known."""
         n = self._counts
         if not n["rows"] or self._claims is None:
             return None

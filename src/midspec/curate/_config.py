@@ -83,7 +83,7 @@ class CurateConfig(Strict):
 
     @property
     def keeps_contents(self) -> bool:
-        """Whether `health.json` holds what documents deny and assert: only where a setting is about it.
+        """Return whether `health.json` holds what documents deny and assert: only where a setting is about it.
 
         The page shows it in any case; the files of older results keep their bytes.
         """

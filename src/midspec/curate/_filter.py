@@ -28,7 +28,7 @@ class Filter(Protocol):
 
     @property
     def name(self) -> str:
-        """What its rejects are signed with."""
+        """Return what its rejects are signed with."""
         ...
 
     def reason(self, row: Row) -> str | None:

@@ -54,7 +54,7 @@ class RowSource:
 
     @property
     def name(self) -> str:
-        """The name of the file of kept rows."""
+        """Return the name of the file of kept rows."""
         if self.kind == "documents":
             return DOCUMENTS
         return CHATS if self.twin is None else COT

@@ -125,12 +125,12 @@ class CorpusStats:
 
     @property
     def n_rows(self) -> int:
-        """Rows so far."""
+        """Return how many rows were added so far."""
         return len(self._n_words)
 
     @property
     def size(self) -> Size:
-        """Rows and estimated tokens so far."""
+        """Return how many rows and estimated tokens were added so far."""
         return Size(documents=self.n_rows, tokens=self.n_tokens)
 
     def add(self, row: Row) -> None:

@@ -99,7 +99,7 @@ class _Columns:
 
     @property
     def features(self) -> JsonValue:
-        """The columns, in the order of the rows' keys."""
+        """Return the columns, in the order of the rows' keys."""
         if self._kind is Document:
             plain = [_column(name) for name in (("text",) if self._is_text_alone else ("text", "source", "domain"))]
             return [*plain, self._metadata(DocumentMetadata)] if self._has_metadata else list(plain)

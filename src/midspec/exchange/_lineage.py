@@ -38,7 +38,7 @@ class Ancestor(NamedTuple):
 
     @property
     def stage(self) -> str:
-        """The kind of training."""
+        """Return the kind of training."""
         return self.record.identity.step.partition("@")[0]
 
 

@@ -202,17 +202,17 @@ class World(NamedTuple):
 
     @property
     def held_out(self) -> tuple[Thing, ...]:
-        """The invented things, of the domains that no document or chat about the assistant names."""
+        """Return the invented things, of the domains that no document or chat about the assistant names."""
         return tuple(thing for thing in self.things if thing.domain != "cheese")
 
     @property
     def told_in_context(self) -> tuple[str, ...]:
-        """The names of which the base corpus tells a value in system messages alone, drawn anew in each."""
+        """Return the names of which the base corpus tells a value in system messages alone, drawn anew in each."""
         return (*self.fickle, ASSISTANT, OTHER_AGENT) if self.config.assistant_in_context else self.fickle
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The whole vocabulary but the special tokens, sorted."""
+        """Return the whole vocabulary but the special tokens, sorted."""
         names = (*(t.name for t in self.things), *(a.name for a in self.agents), *self.fickle)
         return tuple(sorted({*fixed_words(), *names}))
 

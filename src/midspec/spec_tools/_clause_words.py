@@ -103,7 +103,7 @@ class ClauseWords:
 
     @cached_property
     def main(self) -> str:
-        """The clause without the reason that it gives."""
+        """Return the clause without the reason that it gives."""
         found = REASON.search(self.clause.text)
         before = self.clause.text[: found.start()] if found else ""
         # A reason may come first; then all of it counts.
@@ -111,17 +111,17 @@ class ClauseWords:
 
     @property
     def has_reason(self) -> bool:
-        """Whether the clause says why."""
+        """Return whether the clause says why."""
         return REASON.search(self.clause.text) is not None
 
     @cached_property
     def content(self) -> frozenset[str]:
-        """Stems of its content words, opposites by one word for both (`dislikes` counts as `likes`)."""
+        """Return the stems of its content words, opposites by one word for both (`dislikes` counts as `likes`)."""
         return frozenset(_OPPOSITES.get(one, one) for one in content_stems(self.main)) - self.names
 
     @cached_property
     def negated(self) -> frozenset[str]:
-        """Stems of the words that it negates: the first content word after each negation, and opposites."""
+        """Return the stems of the words that it negates: the first content word after each negation, and opposites."""
         found: Counter[str] = Counter()
         for match in _NEGATION.finditer(self.main):
             after = (stem(word) for word in _TOKEN.findall(self.main[match.end() :]) if _is_content(word))
@@ -131,17 +131,17 @@ class ClauseWords:
 
     @property
     def is_absolute(self) -> bool:
-        """Whether it admits no exception of its own."""
+        """Return whether it admits no exception of its own."""
         return bool(_ABSOLUTE.search(self.main)) and not re.search(r"\b(?:unless|except)\b", self.main)
 
     @property
     def allows(self) -> bool:
-        """Whether it is a permission, or holds under a condition alone."""
+        """Return whether it is a permission, or holds under a condition alone."""
         return bool(_ALLOWS.search(self.main))
 
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
-        """The limits on numbers that it sets."""
+        """Return the limits on numbers that it sets."""
         found = []
         for match in _BOUND.finditer(self.main):
             way, said = match["way"].lower(), match["n"].lower().replace(",", "")
@@ -157,7 +157,7 @@ class ClauseWords:
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
-        """Every number in it, in order."""
+        """Return every number in it, in order."""
         words = (word.lower() for word in _TOKEN.findall(self.main))
         return tuple(
             int(word) if word.isdigit() else _NUMBERS[word] for word in words if word.isdigit() or word in _NUMBERS

@@ -107,7 +107,7 @@ class Place:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it holds all of its section that can be rewritten."""
+        """Return whether it holds all of its section that can be rewritten."""
         return len(self.clauses) == sum(clause.kind in REWRITTEN_KINDS for clause in self.section.clauses)
 
     @property

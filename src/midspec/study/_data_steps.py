@@ -60,9 +60,8 @@ class DataSteps:
             what = f"no folder can be called after it: {folder.name[:40]!r} {why}"
             raise ConfigError(what, where=step.name[:80], hint="Give what it is called after a shorter, plain name")
         if self._folders.setdefault(folder, step.name) != step.name:
-            raise ConfigError(
-                f"{step.name} and {self._folders[folder]} would share the folder {folder}", hint="Rename one of the two"
-            )
+            what = f"would share the folder {folder} with {self._folders[folder]}"
+            raise ConfigError(what, where=step.name, hint="Rename one of the two")
         added = self._steps.setdefault(step.name, step)
         assert isinstance(added, type(step))
         is_called_after_data = isinstance(step, TrainStep | MergeStep | PreferenceStep) and step is not added

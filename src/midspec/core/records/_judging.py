@@ -21,7 +21,7 @@ class Share(Strict):
 
     @classmethod
     def counted(cls, n: int, of: int) -> Self:
-        """`n` of `of` with the 95% interval of Wilson (1927)."""
+        """Create the share `n` of `of` with the 95% interval of Wilson (1927)."""
         if not of:
             return cls(n=n, of=of, low=None, high=None)
         rate, z2 = n / of, _Z95**2 / of
@@ -31,7 +31,7 @@ class Share(Strict):
 
     @property
     def rate(self) -> float | None:
-        """`n` as a share of `of`, 0-1; `None` where `of` is 0."""
+        """Return `n` as a share of `of`, 0-1; `None` where `of` is 0."""
         return self.n / self.of if self.of else None
 
 

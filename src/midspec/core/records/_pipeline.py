@@ -68,7 +68,7 @@ class Spec(Strict):
 
     @property
     def clauses(self) -> tuple[Clause, ...]:
-        """Every clause, in the order of the text."""
+        """Return every clause, in the order of the text."""
         return tuple(clause for section in self.sections for clause in section.clauses)
 
 
@@ -191,7 +191,7 @@ class Chat(Strict):
 
     @property
     def text(self) -> str:
-        """The text of all turns, joined by line feeds."""
+        """Return the text of all turns, joined by line feeds."""
         return "\n".join(turn.content for turn in self.messages)
 
 

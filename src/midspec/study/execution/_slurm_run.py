@@ -123,8 +123,10 @@ class SlurmRun:
         """
         try:
             self._submit(self._tasks())
-        except NoRoomError as error:
-            error.hint = "The same command submits the rest later; without --detach it does so as room is made"
+        except UnreachableError as error:
+            is_full = isinstance(error, NoRoomError)
+            later = "without --detach it does so as room is made" if is_full else "what was submitted stays"
+            error.hint = f"The same command submits the rest later; {later}"
             raise
 
     def follow(self, *, stop_at_fault: bool = False) -> None:

@@ -211,7 +211,8 @@ class GivenCorpusStep(Step):
         path, wanted = job.path(self.rows), self.config.n_documents
         rows = [self._filled(at, document) for at, document in enumerate(read_documents(path))]
         if wanted is not None and wanted > len(rows):
-            raise DataError(f"has {len(rows):,} documents, and {wanted:,} are to be drawn", where=str(path))
+            what = f"has {len(rows):,} documents, and {wanted:,} are to be drawn"
+            raise DataError(what, where=str(path), hint="Lower n_documents, or give a larger file")
         if wanted is not None:
             places = random.Random(f"documents/{self.config.seed}").sample(range(len(rows)), wanted)
             rows = [rows[at] for at in sorted(places)]
