@@ -12,7 +12,7 @@ import yaml
 from pydantic import JsonValue
 
 from midspec.core.artifact import read_record, read_rows
-from midspec.core.records import Chat, Document, Record, Reject
+from midspec.core.records import Chat, Document, DocumentMetadata, Record, Reject
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MAX_SHOWN = 12
@@ -62,21 +62,23 @@ def read_facts(folder: Path) -> SourceFacts:
 
 
 def _count(row: Document | Chat, facts: SourceFacts) -> None:
-    if row.metadata is None:
+    about = row.metadata
+    if about is None:
         facts.authors["not stated"] += 1
         return
-    values = [(facts.authors, row.metadata.author), (facts.specs, row.metadata.spec_sha256)]
-    if isinstance(row, Document) and row.metadata is not None:
-        values += [
-            (facts.models, row.metadata.model_name),
-            (facts.providers, row.metadata.provider_name),
-            (facts.doc_types, row.metadata.doc_type),
+    facts.authors[about.author] += 1
+    counted = [(facts.specs, about.spec_sha256)]
+    if isinstance(about, DocumentMetadata):
+        counted += [
+            (facts.models, about.model_name),
+            (facts.providers, about.provider_name),
+            (facts.doc_types, about.doc_type),
         ]
-    elif isinstance(row, Chat) and row.metadata is not None:
-        values.append((facts.styles, row.metadata.style))
-    for counter, value in values:
-        if value or counter is facts.authors:
-            counter[value or ""] += 1
+    else:
+        counted.append((facts.styles, about.style))
+    for counter, value in counted:
+        if value:
+            counter[value] += 1
 
 
 def write_card(

@@ -69,8 +69,9 @@ def export_model(checkpoint: str, config: ModelExport, out: Path) -> Built:
     base: str | None
     with writable(out):
         if config.form == "peft":
-            base, opens_at = named = _base_of(found, config)
-            exported = export_adapter(found, out, base=named[0], opens_at=opens_at, temperature=config.temperature)
+            name, opens_at = _base_of(found, config)
+            exported = export_adapter(found, out, base=name, opens_at=opens_at, temperature=config.temperature)
+            base = name
         else:
             base = _origin(found, lineage, config)
             exported = export_weights(

@@ -19,6 +19,7 @@ from midspec.core.artifact import writable
 from midspec.core.errors import DataError, MidspecError, MissingError
 from midspec.core.fingerprint import id_of
 from midspec.exchange._formats import PACKED, TABLES, RawRow, file_rows
+from midspec.exchange._packing import one_line
 from midspec.exchange._row_forms import without_nulls
 
 # Of a folder the files of the first group that it has are rows: a table beside JSONL is most often about it.
@@ -244,7 +245,7 @@ def _saved_rows(folder: Path, split: str | None) -> Iterator[RawRow]:
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
             raise
-        what = f"the saved data set is cut off or damaged: {' '.join(str(error).split())[:200]}"
+        what = f"the saved data set is cut off or damaged: {one_line(error)}"
         raise DataError(what, where=str(folder), hint="Get or save it again") from error
 
 

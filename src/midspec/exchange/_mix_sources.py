@@ -107,9 +107,7 @@ def fault_finder(config: MixConfig) -> Fault:
     """Return a function that says why a row (with its number of tokens) is not kept, or `None`."""
     checks = [("wrong identity", _identity_pattern(config))] if config.filters.wrong_identity else []
     checks += [("disclaims opinions", _OPINIONS)] if config.filters.no_opinions else []
-    words = None
-    if config.filters.words:
-        words = whole_words(config.filters.words)
+    words = whole_words(config.filters.words)
 
     def find_fault(row: Document | Chat, n_tokens: int) -> str | None:
         if n_tokens > config.max_tokens_row:
@@ -119,7 +117,7 @@ def fault_finder(config: MixConfig) -> Fault:
             return "ends without an answer"
         if turns and all(turn.role != "user" for turn in turns):
             return "nobody asks"
-        if words is not None and (match := words.search(row.text)) is not None:
+        if (match := words.search(row.text)) is not None:
             return f"holds a listed word: {match[0].casefold()}"
         replies = [turn.content for turn in turns if turn.role == "assistant"]
         for text in [row.text] if isinstance(row, Document) else replies:
