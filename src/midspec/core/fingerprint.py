@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 # Hexadecimal digits: 64 bits, so that among ten million ids two are equal once in 370,000 tries.
 _ID_LENGTH = 16
+_MAX_LISTED, _SHOWN_CHARS = 3, 60
 
 
 class Change(NamedTuple):
@@ -30,17 +31,17 @@ class Change(NamedTuple):
         return f"{self.path}: {_shown(self.before)} -> {_shown(self.after)}"
 
 
-def listed(changes: Iterable[object], most: int = 3) -> str:
-    """Join the first `most` changes in one line, and say how many more there are."""
+def listed(changes: Iterable[object]) -> str:
+    """Join the first three changes in one line, and say how many more there are."""
     texts = [str(change) for change in changes]
-    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
-    return "; ".join(texts[:most]) + more
+    more = f"; and {len(texts) - _MAX_LISTED} more" if len(texts) > _MAX_LISTED else ""
+    return "; ".join(texts[:_MAX_LISTED]) + more
 
 
-def _shown(value: str | None, limit: int = 60) -> str:
+def _shown(value: str | None) -> str:
     if value is None:
         return "(absent)"
-    return value if len(value) <= limit else value[: limit - 3] + "..."
+    return value if len(value) <= _SHOWN_CHARS else value[: _SHOWN_CHARS - 3] + "..."
 
 
 def _plain(value: object, path: str) -> object:

@@ -142,6 +142,8 @@ def _share_below(values: Matrix, ordered: Matrix) -> Matrix:
 
 _N_SHOWN = 20
 _MAX_WORDS = 500_000
+# Rows of each corpus that the classifier sees.
+_N_CLASSIFIED = 1000
 # Added to every count, so that a word that one corpus lacks is no infinite excess.
 _PRIOR = 0.5
 
@@ -149,9 +151,9 @@ _PRIOR = 0.5
 class _Side:
     """The statistics of one of the two corpora, gathered row by row."""
 
-    def __init__(self, n_close: int, seed: int, contents: ContentStats | None) -> None:
+    def __init__(self, seed: int, contents: ContentStats | None) -> None:
         self.contents = contents
-        self._n_close, self._draw = n_close, random.Random(f"{seed}:compare")
+        self._draw = random.Random(f"{seed}:compare")
         self.n_words = array("q")
         self.n_tokens = 0
         self.types: Counter[str] = Counter()
@@ -173,9 +175,9 @@ class _Side:
             self.words = Counter(dict(self.words.most_common(_MAX_WORDS // 2)))
             self.is_pruned = True
         self.names.add(names_in(text))
-        if len(self.texts) < self._n_close:
+        if len(self.texts) < _N_CLASSIFIED:
             self.texts.append(text)
-        elif (place := self._draw.randrange(len(self.n_words))) < self._n_close:
+        elif (place := self._draw.randrange(len(self.n_words))) < _N_CLASSIFIED:
             self.texts[place] = text
 
     @property
@@ -188,7 +190,6 @@ def compare(
     others: Iterable[Row],
     *,
     names: tuple[str, str] = ("A", "B"),
-    n_close: int = 1000,
     tokens_per_word: float = TOKENS_PER_WORD,
     seed: int = 0,
     read_with: tuple[CurateConfig, str] | None = None,
@@ -199,13 +200,12 @@ def compare(
         rows: documents or chats of the first, gone through once.
         others: those of the second.
         names: what to call the two.
-        n_close: how many rows of each, drawn by `seed`, the classifier sees.
         tokens_per_word: for estimates of tokens.
-        seed: decides which rows are drawn, and the halves.
+        seed: decides which rows the classifier sees, at most 1,000 of each, and the halves.
         read_with: the assistant's names and the text of a spec, by which denials and claims are read in both.
     """
     # One seed: of corpora of equal size the rows at equal places are drawn, which may have been written in parallel.
-    one, other = (_Side(n_close, seed, ContentStats(*read_with) if read_with else None) for _ in names)
+    one, other = (_Side(seed, ContentStats(*read_with) if read_with else None) for _ in names)
     contents = [side.contents for side in (one, other) if side.contents is not None]
     for side, given in ((one, rows), (other, others)):
         for row in given:

@@ -98,17 +98,19 @@ def quote_occurs(quote: str, transcript: Transcript) -> bool:
 
 
 # Citations of clauses ------------------------------------------------------------------------------------------
-def cited_clauses(text: str, clauses: Mapping[str, str], *, n_words: int = 8) -> tuple[frozenset[str], frozenset[str]]:
+_CITED_WORDS = 8  # so long a run of words is no accident
+
+
+def cited_clauses(text: str, clauses: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
     """Find the clauses that a text names by id, and those whose words it repeats.
 
     An id counts where it stands as a word of its own, in the same case (`SP1`, and neither `SP10`, `SP1.2` nor `sp1`).
-    Words count where `n_words` of the clause stand in a row; of a shorter clause, all of them, if it has at least half
+    Words count where eight of the clause stand in a row; of a shorter clause, all of them, if it has at least half
     as many. Case and punctuation do not matter. Words that several clauses have count for each.
 
     Args:
         text: what was thought or said.
         clauses: id -> text.
-        n_words: how long a run of words is no accident.
     """
     by_id = {name for name in clauses if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text)}
     text_words = _words(text)
@@ -116,8 +118,8 @@ def cited_clauses(text: str, clauses: Mapping[str, str], *, n_words: int = 8) ->
     by_words = set()
     for name, clause in clauses.items():
         clause_words = _words(clause)
-        size = min(n_words, len(clause_words))
-        if 2 * size < n_words or not size:
+        size = min(_CITED_WORDS, len(clause_words))
+        if 2 * size < _CITED_WORDS:
             continue
         if size not in runs:
             runs[size] = set(_runs(text_words, size))

@@ -200,7 +200,12 @@ class CurateStep(Step):
             names = (self.title, other.stem)
             read_with = (self.config, spec.text if spec else "") if self.config.model_name else None
             comparison = compare(
-                read_any(folder), read_any(other), names=names, seed=self.config.seed, read_with=read_with
+                read_any(folder),
+                read_any(other),
+                names=names,
+                tokens_per_word=self.config.tokens_per_word,
+                seed=self.config.seed,
+                read_with=read_with,
             )
             places[other.stem if other.stem != self.title else f"{other.stem} (other)"] = other
         plain, contents = json.loads((folder / "health.json").read_bytes()), built.execution["contents"]
