@@ -179,6 +179,6 @@ def read_words(spec: Spec) -> list[ClauseWords]:
     return [ClauseWords(clause, section, names) for clause, section in pairs]
 
 
-def overlap(one: frozenset[str], other: frozenset[str]) -> float:
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
     """Return the Jaccard similarity of two sets."""
     return len(one & other) / (len(one | other) or 1)

@@ -8,7 +8,7 @@ from math import ceil
 from typing import NamedTuple
 
 from midspec.core.records import Clause, LintKind
-from midspec.spec_tools._clause_words import ClauseWords, overlap, stem
+from midspec.spec_tools._clause_words import ClauseWords, jaccard, stem
 
 # Found on tests/spec_tools/planted_faults.yaml and the shipped specs: below these, clauses with the same form and
 # another object (`likes brown butter`, `dislikes brown sugar`: 0.5) are taken for one.
@@ -70,7 +70,7 @@ def _candidates(clauses: list[ClauseWords]) -> set[tuple[int, int]]:
 
 
 def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
-    alike = overlap(one.content, other.content)
+    alike = jaccard(one.content, other.content)
     shared = one.content & other.content
     if bounds := _crossed(one, other):
         return "conflict", bounds

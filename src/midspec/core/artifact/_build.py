@@ -26,6 +26,15 @@ _PACKAGES = (
     *("midspec", "torch", "transformers", "peft", "accelerate", "inspect_ai", "numpy"),
     *("anthropic", "openai", "rensa", "datasets", "trl"),
 )
+RECORD = "record.json"
+CHECKPOINTS = ".checkpoints"
+"""The folder of a draft in which a resumable step keeps what it can go on from."""
+_STARTED = ".started.json"
+_START_WAIT_S = 10.0
+TAKEN_OVER = "taken_over"
+"""In a record's `execution.extra`, where files that were copied from another result were made, and in what time."""
+ProgressCallback = Callable[[int, int, str], None]
+"""Called with how much is done, out of how much (0 where that is not known), and a few words."""
 
 
 def versions() -> dict[str, str]:
@@ -56,15 +65,6 @@ def commit() -> str | None:
     packed = head.parent / "packed-refs"
     lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
     return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
-
-
-RECORD = "record.json"
-CHECKPOINTS = ".checkpoints"
-"""The folder of a draft in which a resumable step keeps what it can go on from."""
-_STARTED = ".started.json"
-_START_WAIT_S = 10.0
-TAKEN_OVER = "taken_over"
-"""In a record's `execution.extra`, where files that were copied from another result were made, and in what time."""
 
 
 class Built(BaseModel):
@@ -324,7 +324,3 @@ def _discard(draft: Path, new_parents: list[Path]) -> None:
     for parent in new_parents:
         with suppress(OSError):
             parent.rmdir()
-
-
-ProgressCallback = Callable[[int, int, str], None]
-"""Called with how much is done, out of how much (0 where that is not known), and a few words."""
