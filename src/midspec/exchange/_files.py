@@ -105,9 +105,7 @@ def _chosen(by_split: dict[str, list[Path]], split: str, folder: Path) -> list[P
 def _files_by_split(folder: Path, config: str | None) -> dict[str, list[Path]]:
     """List the files of rows by split, as the card or their names tell it; "" for those of none."""
     by_split = _files_of_card(folder, config)
-    if by_split is not None:
-        return by_split
-    return _files_by_names(folder)
+    return _files_by_names(folder) if by_split is None else by_split
 
 
 def _files_by_names(folder: Path) -> dict[str, list[Path]]:

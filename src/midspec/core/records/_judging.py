@@ -135,9 +135,7 @@ class Judgement(Strict):
     """One judge's reply about one answer, as it was given, and what it was read as.
 
     Attributes:
-        item: the answer's; `set` and `domain` too.
-        set: see `item`.
-        domain: see `item`.
+        item, set, domain: of the answer.
         judge: the judge's name.
         rubric: hash of the prompt that the judge was given, before anything was filled in.
         text: the reply; empty where none came.

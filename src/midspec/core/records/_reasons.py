@@ -61,12 +61,7 @@ class ReasonLabel(Strict):
     """What one judge says of one transcript and one cluster: was it a significant driver of what was done?
 
     Attributes:
-        arm: whose answer it is; `seed`, `task`, `set`, `item` and `domain` too.
-        seed: see `arm`.
-        task: see `arm`.
-        set: see `arm`.
-        item: see `arm`.
-        domain: see `arm`.
+        arm, seed, task, set, item, domain: whose answer it is, and to what.
         cluster: the cluster's id.
         judge: the judge's name.
         value: `None` where the judge could not tell or could not be read.
