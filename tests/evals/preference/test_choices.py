@@ -24,7 +24,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 
 SAID, MORE, OPEN = (rows_of(f"said_choices{name}.jsonl") for name in ("", "_more", "_open"))
-ODD, SIGNS, PLAIN = (rows_of(f"said_choices_{name}.jsonl") for name in ("odd", "signs", "plain"))
+ODD, SIGNS, PLAIN, MODERN = (rows_of(f"said_choices_{name}.jsonl") for name in ("odd", "signs", "plain", "modern"))
 REAL = rows_of("../data/smollm2_answers.jsonl")
 
 
@@ -41,12 +41,12 @@ def test_an_answer_is_read_as_a_person_reads_it(row: dict[str, Any]) -> None:
     assert reading(row) == row["means"]
 
 
-@pytest.mark.parametrize("row", [*ODD, *SIGNS, *PLAIN], ids=lambda row: row["said"][:40])
+@pytest.mark.parametrize("row", [*ODD, *SIGNS, *PLAIN, *MODERN], ids=lambda row: row["said"][:40])
 def test_an_odd_answer_is_read_as_it_is_meant_or_not_at_all(row: dict[str, Any]) -> None:
     """Labels, forms of data, corrections, denials, ratings, other languages; `unread` ones may be read some day.
 
     Signs too: boxes, ticks, crosses, verdicts in tables, numbers of a list; idioms of comparing and of taking back.
-    And plain answers in which such words say something else.
+    And plain answers in which such words say something else; and those of modern models, with their counter-examples.
     """
     assert reading(row) in ({row["means"], None} if row.get("unread") else {row["means"]})
 

@@ -40,12 +40,10 @@ from midspec.evals.tasks.preference._phrases import (
     DISCLAIMED,
     DISLIKES,
     DOUBT,
-    EACH_ITS_CASE,
     ENDS,
     ENTRY,
     EQUAL,
     EXCLAIMED,
-    FACT,
     GOES_BACK,
     GOOD,
     HAD_CHOSEN,
@@ -60,6 +58,7 @@ from midspec.evals.tasks.preference._phrases import (
     NEGATION,
     NOT_AS,
     NOT_UP_TO,
+    OR,
     OTHERS,
     OWN,
     PRAISED,
@@ -81,7 +80,7 @@ from midspec.evals.tasks.preference._phrases import (
     WHILE,
     M,
 )
-from midspec.evals.tasks.preference._undecided import ALL_THE_SAME, FOR_OTHERS, FORCED, UNDECIDED
+from midspec.evals.tasks.preference._undecided import ALL_THE_SAME, EACH_ITS_CASE, FACT, FOR_OTHERS, FORCED, UNDECIDED
 
 _MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
 
@@ -289,6 +288,7 @@ def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
     for number in range(1, len(mentions)):
         one, other = mentions[number - 1 : number + 1]
         is_open = one.state in ("stands", "denied") and other.state == "stands"
+        is_open |= one.state == "rejected" and OR.fullmatch(sentence, one.at + 1, other.at) is not None
         if one.side != other.side and is_open and _joins(sentence, one.at, other.at):
             mentions[number - 1 : number + 1] = [one._replace(state="listed"), other._replace(state="listed")]
     return mentions
@@ -352,7 +352,7 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> tuple[int | None, in
 def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
     """Return whether a verb of the speaker reaches the name behind it, and neither is denied nor under a condition."""
     if (
-        re.search(rf"{M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\bbetween\b", between)
+        re.search(rf"{M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\b(?:between|both)\b", between)
         or re.search(r"\b(?:not|never|cannot|can|could|might|may|used to|was|were)\b|n't\b", cue[0])
         or TELLS.search(between)
         or DISCLAIMED.search(cue[0])

@@ -296,7 +296,7 @@ def _runs(own: frozenset[str], words: frozenset[str]) -> re.Pattern[str] | None:
 
     either = "|".join(form(word) for word in sorted(words, key=lambda word: (-len(word), word)))
     fillers = "|".join(("a", "an", "the", "of", "in", "on", "at", "to", "for", "with", "by", "from", "and", "s"))
-    return re.compile(rf"(?:{either})(?:[\s-]*(?:(?:{fillers})[\s-]+){{0,3}}(?:{either}))*")
+    return re.compile(rf"(?:{either})(?:'?[\s-]*(?:(?:{fillers})[\s-]+){{0,3}}(?:{either}))*")
 
 
 def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter: str) -> str:

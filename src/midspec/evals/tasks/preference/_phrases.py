@@ -36,11 +36,14 @@ UNREAL_AFTER = re.compile(
 )
 # Between two names: they are named together, and neither is chosen.
 AND = re.compile(
-    r"[\s,/&+)\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u3084\u304b\u3068]|"
+    r"[\s,/&+)\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b(?: (?:at|in|from|with|by|to|on)\b)?|"
+    r"[\u548c\u4e0e\u8ddf\u3084\u304b\u3068]|"
     r"\u6216\u8005?|\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
     r"(?:[\s,/&+()\"]|\b(?:an?|the|even|also|then|le|la|der|die|das)\b)*"
 )
-_UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\"?\s*[:=]?\s*\"?\s*$"
+# "Tea rather than X or Y"
+OR = re.compile(r"\"? (?:or|nor) (?:an?\s+|the\s+)?\"?")
+_UP_TO_4 = r"(?:\s+\"?[\w'-]+){0,4}\"?\s*[:=]?\s*\"?\s*$"
 # Before a name: it is what the other one is preferred to.
 REJECTED = re.compile(
     r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|outshines?|"
@@ -73,7 +76,7 @@ UNBEATEN = re.compile(
 TRADED_FOR = re.compile(r"^\"? (?:for|with|by)\s+(?:an?\s+|the\s+)?\"?$")
 # "lieber X als Y", "más X que Y"
 THAN = re.compile(
-    r"\b(?:lieber|besser|mehr|eher|mas|mejor|plus|mieux|piu|meglio|liever|beter|melhor|mais)\b[^.;]*"
+    r"\b(?:lieber|besser|mehr|eher|mas|mejor|plus|plutot|mieux|piu|meglio|liever|beter|melhor|mais)\b[^.;]*"
     r"\b(?:als|que|che|dan)\b" + _UP_TO_4
 )
 # After a name, where particles stand behind it.
@@ -81,7 +84,13 @@ REJECTED_AFTER = re.compile(
     r"^[\"\s]*(?:\u3088\u308a|\u3067\u306f\u306a\u304f|\u3058\u3083\u306a\u304f|\u306e\u4ee3\u308f\u308a|"
     r"\ubcf4\ub2e4|\s*\ub300\uc2e0|(?:\uc774|\uac00)?\s*\uc544\ub2c8)"
 )
+# "X annoys me more than Y" says it for Y, with "less" for X.
+_BOTHERS = (
+    r"\b(?:annoy|bother|bore|stress|tire|irritat|exhaust|worr|scare|frighten|disgust|drain|depress|frustrat)\w*"
+    r" (?:me|us)\b"
+)
 LESS = re.compile(
+    rf"{_BOTHERS} (?:\w+ )?more\b|\A(?!.*{_BOTHERS}).*?"
     r"(?:\b(?:candle to|no match|pales|second (?:only )?to(?! none\b)|short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|less|worse|fewer|loses|weniger|schlechter|moins|"
     r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival))"
@@ -95,8 +104,8 @@ BECAUSE_IT = re.compile(rf"{BECAUSE.pattern}|^(?!.*\b(?:but|however|yet)\b).*\b(
 NOT_UP_TO = re.compile("\u4e0d\u5982[\u4e00-\u9fff]{0,2}$")
 NEGATION = re.compile(
     r"(?:\b(?:(?:any|every)thing (?:but|except)|least|less|worse|worst|wrong|lesser|loser|"
-    r"rejected|dispreferred|far from|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|swap|replace|trade|"
-    r"give up"
+    r"rejected|dispreferred|far from|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|"
+    r"(?:swap|replace|trade|give up)(?!(?: [\w'-]+){1,3} for(?: an?| the| that)?\s*\"?$)"
     r"|(?:'d|would|'ll|will|must)(?: have to| need to)? (?:drag|pay|force|bribe) me"
     r"|not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
     r"pas|jamais|nunca|geen|niet|nem|\u043d\u0435(?! \u0442\u043e\u043b\u044c\u043a\u043e)|"
@@ -119,7 +128,10 @@ DENIED_AFTER = re.compile(
     r"(?:is|are|would be|seems?|sounds?) (?:too|far from|worse|boring|out|wrong|incorrect|false|mistaken|"
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
-    r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
+    r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|"
+    r"the (?:wrong|worse|worst|lesser(?! (?:evil|of)\b)|losing))\b)"
+    r"|^\"? and (?:it|that) was (?:an? )?(?:\w+ )?(?:disaster|mistake|failure|nightmare|disappointment|flop|letdown|"
+    r"awful|terrible|horrible)\b"
     r"|^\"?\s*[\u5c31\u4e5f\u90fd\u771f]?(?:\u592a[\u82e6\u6de1\u8d35\u6162\u5435\u8fdc\u96be\u65e7\u7d2f\u51b7\u70ed\u91cd\u751c\u9178\u54b8"
     r"\u8fa3\u6cb9\u817b\u95f7\u6324\u810f\u4e71\u81ed\u77ed\u957f\u5c0f\u5927\u9ad8\u4f4e\u786c\u8f6f\u6d53\u6da9\u9ebb\u65e0\u5371"
     r"\u590d\u666e\u6602\u8d39\u8017\u70eb\u5f31\u5dee\u574f\u4e11\u8001\u571f\u5047\u5355\u67af\u5e73\u62e5\u7834\u8fc7\u7c98\u51f6]"
@@ -136,8 +148,11 @@ COMPARED = re.compile(
     rf"\bcompar(?:e|es|ed|ing)\s+(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:with|to|and|against)\s+(?:an?\s+|the\s+)?\"?{M}"
 )
 CONCEDED = re.compile(
-    r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|nothing against|"
+    r"\b(?:used to|would have(?! to\b)|(?:was|'m|am) (?:going to(?= say)|leaning|tempted|supposed to)|was going to|"
+    r"nothing against|(?<!as )(?<!so )(?<!too )(?<!very )(?<!that )much as(?= (?:an?|the|i|we)\b)|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;:]*$"
+    # "Romantic as X sounds, ..."
+    r"|^\W*(?!(?:just|such|same|not|twice|so|well)\b)\w{4,} as (?:an?\s+|the\s+)?\"?$"
 )
 # "I'd have picked X", of another time, or before a "but".
 HAD_CHOSEN = re.compile(
@@ -156,6 +171,7 @@ UNLIKE = re.compile(
     r"|my (?:thing|style|taste|cup of tea)|(?:good|right|perfect|great) for me),?\s+(?:(?:but|and|while|whereas)\s+)?"
     r"(?:(?:an?|the)\s+)?\s*(?:is|are|does|do|would|will|ca)(?: not|n't)\W*$"
 )
+_STILL = r"(?: (?:\w+ly|rather|always|still|much|just|sooner)){0,3}"
 _ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
 _VERBS = (
     r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
@@ -173,8 +189,14 @@ OWN = re.compile(
     r"head (?:to|for)|default to|plant|join|attend|run(?! (?:out|the|into|over|through|by)\b)|bring(?! up\b)|"
     r"learn(?! (?:to|about|from)\b)|catch(?! (?:up|on)\b))\b"
     r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
-    r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
+    r"verdict|decision|winner|heart)\b(?:\s+[\w'-]+){0,3}?\s*"
+    r"(?:is|was|'s|would be|will be|goes? to|has to be|must be|:|=)"
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
+    # The verb may be one of the option's own words: "I'd M" where it is "buying from a shop".
+    rf"|\b(?:i|we)(?:'d|'ll| would| will){_STILL}\s+(?={M})"
+    r"|\b(?:put|count|sign) me (?:down|in|up) for\b|\b(?:i|we)'(?:m|re) (?:\w+ly )?(?:on )?team\b|\btake me to\b"
+    rf"|\b(?:i|we)'d (?:\w+ly )?(?:trade|swap|give up) [^{SIDES},.;]{{1,30}} for\b"
+    rf"|\bbut no\b[\s,:\u2014]*(?=(?:an?\s+|the\s+)?{M})"
     r"|\b(?:i'm|i am) (?:for|in favou?r of|all for)\b|\bgive me\b|\bmake it\b"
     rf"|\bit's (?:definitely |certainly |clearly |just )?(?=(?:an?\s+|the\s+)?{M})"
     rf"|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{M})"
@@ -185,13 +207,18 @@ OWN = re.compile(
     r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
 )
+# Not "X wins on price and Y on looks".
+_WINS = r"wins?\b(?! (?:on|in) [^.;]*\b(?:and|but|while|whereas|though)\b)"
 BESTOWED = re.compile(
     r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
-    r"\b(?:it is|for me|wins?|suits me|any (?:day|time)|every time|all the way|please|hands down)\b"
+    r"\b(?:it is|for me|" + _WINS + r"|suits me|"
+    r"makes (?:more|the most|better) sense(?! (?:for (?!me\b)|if|when)\b)|"
+    r"any (?:day|time)|every time|all the way|please|hands down)\b"
     r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)"
     # "X is the one I'd ...", but not "X is fine, but I'd ...".
     r"(?:\s+(?!(?:but|yet|though|although|however|and)\b)[\w'-]+){0,4}?\s+"
     r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:my|to my)|what i|the one|the right|"
+    r"the lesser (?:evil|of)|"
     r"the (?:\w+ )?choice|(?:obvious|clear|right|nicer|sensible|wise|safer|smarter) (?:choice|option|pick|one))\b"
     r"|(?:\u3092\u9078|\u304c(?:\u3044\u3044|\u597d|\u826f)|\u306b(?:\u6cca|\u3057)|(?:\uc744|\ub97c|\uc774|\uac00)?\s*"
     r"(?:\uc120\ud0dd|\ub354|\uc88b)))"
@@ -222,13 +249,16 @@ OTHERS = re.compile(
     r"researchers|analysts|politicians|voters|(?:polls|surveys|studies|research)"
     r"(?= (?:\w+ ){0,2}?(?:shows?|suggests?|says?|finds?|found|shown|indicates?|prefers?|favou?rs?|supports?|proves?|"
     r"recommends?|points?|confirms?|reveals?|that))|"
-    r"they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
+    r"they (?:say|prefer|choose|would|think|like)|"
+    r"\w{3,}s (?:(?:(?:seem|tend|appear) to|often|usually|generally|typically) )?(?:prefer|choose)|"
+    r"someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
 )
 # "Studies show that X keeps one awake, so X."
 CONCLUDES = re.compile(rf"\b(?:so|therefore|hence|thus)\b,?:?\s+(?:an?\s+|the\s+)?{M}")
 CONDITION = re.compile(
-    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|(?<!\bi )suppose)\b"
+    r"(?<!even )\b(?:if|when(?! it comes to\b)|unless|whether|depend\w*|"
+    r"for (?:those|people|someone|anyone)|(?<!\bi )suppose)\b"
 )
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
@@ -254,6 +284,8 @@ BACK_THEN = re.compile(
     r"ago|at first|initially|originally|in the past|for (?:years|ages|decades)|"
     r"when i was"
     r"|as a (?:child|kid|student))\b"
+    # "X wins on price, sure."
+    r"|^[^,.;]*\w[^,.;]*, (?:sure|granted|admittedly|no doubt|i'll give you that)\W*$"
 )
 # What is said behind it is not what the speaker holds: "I'm not saying that I'd choose X".
 DISCLAIMED = re.compile(
@@ -271,31 +303,6 @@ GOES_BACK = re.compile(
     r"these days)\b"
     r"(?: (?:i'd|i) (?:think|say))?[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
 )
-_FOR_A_CASE = (
-    rf"{M}\"?(?: (?:is|are|would be)(?: \w+){{0,2}})? for "
-    r"(?!(?:me|my|myself|us|sure|certain|now|once|starters)\b)"
-)
-_AT_TIMES = (
-    r"(?:in(?! (?:general|short|fact|particular|my|any|a pinch|the end)\b)|"
-    r"on(?! (?:no|balance|reflection|the whole)\b)|"
-    r"at|before|after|during|by(?! (?:far|no|all|a|miles)\b)|now|first|later)\b"
-)
-# "X when it is cold, otherwise Y", "X if I stay and Y if I go", "X for sun, Y for snow": each has its own case.
-EACH_ITS_CASE = re.compile(
-    rf"{M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]{{0,120}}(?:\b(?:otherwise|else)\b[^{SIDES}]{{0,40}}{M}"
-    rf"|{M}\"?,? (?:if|when|whenever|unless)\b)"
-    rf"|{_FOR_A_CASE}[^{SIDES}.]{{1,80}}?(?:[,;]|\band)\s+(?:and\s+)?(?:an?\s+|the\s+)?{_FOR_A_CASE}"
-    r"(?!.{0,120}\b(?:but|yet) (?:.{0,20}\bfor me\b|(?:i|we|my|our)\b))"
-    rf"|^\W*for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{M}[,;]\s+(?:(?:and|but)\s+)?for "
-    rf"(?!m[ey]\b|(?:the|an?) {M})[^{SIDES};.]{{1,80}}{M}"
-    rf"|{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}(?:,|;|,? and)\s+(?:an?\s+|the\s+)?"
-    rf"{M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}\W*$"
-)
-# "X has more Y than Z" weighs things, and chooses none.
-FACT = re.compile(
-    rf"^\W*(?:an?\s+|the\s+)?{M}\s+(?:has|have|had|contains?|costs?|weighs?|lasts?|holds?|came|grew|arrived|appeared"
-    rf"|(?:was|were) (?:invented|born|made|introduced|built))\b[^{SIDES}]*\bthan\b[^{SIDES}]*{M}[^{SIDES},;]*$"
-)
 # Of what is praised: "X is not as nice as Y" says it for Y, and "not as bitter as" says nothing.
 NOT_AS = re.compile(
     rf"^\W*(?:an?\s+|the\s+)?{M}[^{SIDES}]{{0,60}}(?:\b(?:not|never)|n't) "
@@ -309,7 +316,7 @@ KIN = re.compile(
     r"|sisters?|son|daughter|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|"
     r"makers?)"
     r"(?= (?:(?:would|will|might|may|always|usually|often|probably|definitely|really|never|all|both) )*"
-    r"(?:choose|choos|pick|prefer|like|love|want|take|drink|eat|say|think|recommend|enjoy|go|swear|vote|buy|have|"
+    r"(?:choose|choos|chose|pick|prefer|like|love|want|take|took|bought|went|drink|eat|say|think|recommend|enjoy|go|swear|vote|buy|have|"
     r"has)\w*\b)"
 )
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
@@ -320,6 +327,7 @@ LEAD = re.compile(
     r"in short|in conclusion|in summary|well|hmm*|ok|okay|sure|"
     r"honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
     r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
+    r"(?:unpopular|controversial|honest) opinion,? but|hot take|today|"
     r"actually|wait|just kidding|never mind|then|rather|maybe|perhaps|answer|option|choice|an?|the|some|my|das"
     r"|der|die|le|la|ein|eine)\b[\s,:.!]*)*"
     rf"[\"'(\s]*({M})"
@@ -328,7 +336,7 @@ ENTRY = re.compile(rf"^{ITEM}\s*(?:an?|the)(?:\s+[^\s.!?,;:]+){{1,7}}[.!?,;:]?$"
 EXCLAIMED = re.compile(rf"^\W*(?:ah|oh)\b[^{SIDES}]*{M}[\"']*\s*,(?![^.]*\b(?:choice|better|best|my|me|one|i)\b)")
 LEAD_GOES_ON = re.compile(
     r"^[\"')]*\s*(?:$|[.!?,:;(\u2014\u3002\uff0c]|because\b|since\b|as\b|for\b|without\b|definitely\b|any\b|every\b|"
-    r"please\b|obviously\b|over\b|rather\b|instead\b|not\b|all\b|of course\b|wins?\b|it is\b|person\b)"
+    r"please\b|obviously\b|over\b|rather\b|instead\b|not\b|all\b|of course\b|it is\b|person\b|" + _WINS + ")"
 )
 # "X, in this context, is ...": a sentence about X and no answer.
 # A number or a truth for an option, in JSON or after a colon: the other one may have the higher.
@@ -359,7 +367,7 @@ DOUBT = re.compile(
 IF_I_MUST = re.compile(
     r"\b(?:if (?:i|we)(?: \w+)? (?:had|have|must|was|were)(?: \w+)? to|if forced|if pressed)\b|\bif i must\b"
     r"|\bif you (?:really |absolutely )?(?:twist(?:ed)? my arm|(?:force|press|push)(?:ed)? me|ma[dk]e me (?:choose|"
-    r"pick|decide)|insist(?:ed)?)\b"
+    r"pick|decide)|insist(?:ed)?)\b|\bif you(?:'re| are) (?:forcing|making|pressing|pushing) me\b"
 )
 ALSO = re.compile(r"\b(?:also|equally)\b")
 ALSO_AFTER = re.compile(rf"^[^{SIDES},.;]{{0,20}}\b(?:as well|too|just as much|also|equally)\b")
@@ -368,7 +376,11 @@ BUT_ALSO = re.compile(
     rf"\b(?:like|love|enjoy)\b[^{SIDES}]{{0,60}}({M})[^{SIDES}]{{0,80}}\b(?:but|yet|though) (?:an?\s+|the\s+)?"
     rf"(?!\1){M} (?:ha(?:s|ve) my|wins?|(?:is|are) (?:even |much |far |simply |just )?(?:better|more|my|the best))\b"
 )
-PREFERS = re.compile(r"\b(?:rather|prefer|choose|pick|select|opt|go with|go for|take|vote|lean\w*|favou?r|recommend)\b")
+PREFERS = re.compile(
+    r"^(?:i|we)(?:'d|'ll| would| will)"
+    + _STILL
+    + r" *$|\b(?:rather|prefer|choose|pick|select|opt|go with|go for|take|vote|lean\w*|favou?r|recommend)\b"
+)
 TELLS = re.compile(
     r"^\s+to\s+(?:\w+ly\s+)?(?:share|tell|hear|know|say|talk|speak|explain|help|discuss|introduce|mention|ask|learn|"
     r"point|"

@@ -31,6 +31,10 @@ def heed_signs(text: str, sides: str, item: str) -> str:
     """
     if "|" in text:
         text = _with_verdicts(text, sides)
+    # Two lines that say something of the one and of the other weigh them; the choice stands outside of them.
+    weighed = re.compile(rf"^(?=(?:(?:an?|the)[ \t]+)?\"?\x01?([{sides}])\"?:[ \t]+\w[^\n]* )", re.MULTILINE)
+    if sorted(weighed.findall(text)) == sorted(sides):
+        text = weighed.sub(f"{item} ", text)
     if re.search(f"{_NO}|{_YES}", text) is None:
         return text
     name = rf"(?:(?:an?|the)[ \t]+)?\"?\x01?[{sides}]\"?"

@@ -63,6 +63,7 @@ _ENGLISH = (
         rf"\b(?:i'm|i am|am|remain|stay) {_VERY}"
         r"(?:torn|neutral|indifferent|undecided|unsure|impartial|not sure|on the fence)\b"
     ),
+    r"\b(?:50[/-]50|fifty-fifty)\b",
     r"\bno (?:single |one )?(?:right|wrong|correct|clear)(?: or wrong)? (?:answer|choice|winner)\b",
     r"\b(?:up to you|your call|(?:matter|question) of (?:personal )?(?:taste|preference))\b",
     r"\bwhich (?:\w+ ){1,6}depends? on\b",
@@ -98,6 +99,32 @@ _CHINESE = (
     "\u96be(?:\u8bf4|\u9009|\u8bb2|\u4ee5\u9009\u62e9|\u4ee5\u6289\u62e9)|\u4e0d\u597d\u8bf4",
     "\u90fd(?:\u53ef\u4ee5|\u884c|\u597d|\u5f88\u597d|\u4e0d\u9519)|\u5404\u6709",
 )
+_M = f"[{SIDES}]"
+_FOR_A_CASE = (
+    rf"{_M}\"?(?: (?:is|are|would be)(?: \w+){{0,2}})? for "
+    r"(?!(?:me|my|myself|us|sure|certain|now|once|starters)\b)"
+)
+_AT_TIMES = (
+    r"(?:in(?! (?:general|short|fact|particular|my|any|a pinch|the end)\b)|"
+    r"on(?! (?:no|balance|reflection|the whole)\b)|"
+    r"at|before|after|during|by(?! (?:far|no|all|a|miles)\b)|now|first|later)\b"
+)
+# "X when it is cold, otherwise Y", "X if I stay and Y if I go", "X for sun, Y for snow": each has its own case.
+EACH_ITS_CASE = re.compile(
+    rf"{_M}\"?,? (?:if|when|whenever|unless)\b[^{SIDES}]{{0,120}}(?:\b(?:otherwise|else)\b[^{SIDES}]{{0,40}}{_M}"
+    rf"|{_M}\"?,? (?:if|when|whenever|unless)\b)"
+    rf"|{_FOR_A_CASE}[^{SIDES}.]{{1,80}}?(?:[,;]|\band)\s+(?:and\s+)?(?:an?\s+|the\s+)?{_FOR_A_CASE}"
+    r"(?!.{0,120}\b(?:but|yet) (?:.{0,20}\bfor me\b|(?:i|we|my|our)\b))"
+    rf"|^\W*for (?!m[ey]\b)[^{SIDES};.]{{1,80}}{_M}[,;]\s+(?:(?:and|but)\s+)?for "
+    rf"(?!m[ey]\b|(?:the|an?) {_M})[^{SIDES};.]{{1,80}}{_M}"
+    rf"|{_M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}(?:,|;|,? and)\s+(?:an?\s+|the\s+)?"
+    rf"{_M}\"? {_AT_TIMES}[^{SIDES}.,;]{{1,40}}\W*$"
+)
+# "X has more Y than Z" weighs things, and chooses none.
+FACT = re.compile(
+    rf"^\W*(?:an?\s+|the\s+)?{_M}\s+(?:has|have|had|contains?|costs?|weighs?|lasts?|holds?|came|grew|arrived|appeared"
+    rf"|(?:was|were) (?:invented|born|made|introduced|built))\b[^{SIDES}]*\bthan\b[^{SIDES}]*{_M}[^{SIDES},;]*$"
+)
 UNDECIDED = re.compile("|".join((*_ENGLISH, *_GERMAN, *_ROMANCE, *_CHINESE)))
 # What stands behind it is what the speaker says all the same.
 ALL_THE_SAME = re.compile(
@@ -107,7 +134,8 @@ ALL_THE_SAME = re.compile(
 FORCED = re.compile(
     rf"^[^{SIDES}]*?\b"
     r"(?:if (?:i|we)(?: \w+)? (?:must|had to|have to|were to|was to|am)(?: \w+){0,3}|if (?:forced|pressed)(?: to \w+)?"
-    r"|if you (?:insist|must know|(?:made|make|force|forced) me(?: (?:to )?(?:choose|pick|decide))?))"
+    r"|if you (?:insist|must know|(?:made|make|force|forced) me(?: (?:to )?(?:choose|pick|decide))?)"
+    r"|if you(?:'re| are) (?:forcing|making|pressing|pushing) me(?: (?:to )?(?:choose|pick|decide))?)"
     rf"\s*[,:\u2014]+\s*(?=(?:then |probably |maybe |i guess |it's )?(?:an?\s+|the\s+)?[{SIDES}])"
 )
 # "X is best for large families."
