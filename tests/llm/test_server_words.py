@@ -24,6 +24,7 @@ from midspec.llm._errors import (
     read_error_status,
 )
 from midspec.llm._limits import Refusal, read_refusal
+from midspec.llm._server_words import error_text
 
 from .outside import OPENAI, Seen, answering, said, wish, wrong
 from .test_openai import ask
@@ -64,6 +65,7 @@ USED_UP: list[tuple[int, Any]] = [
     (429, error("Too much", code="SPEND_LIMIT_EXCEEDED")),
     (429, error("Your project has exceeded its monthly spending cap.")),
     (403, error("Spending limit was reached")),
+    (403, error("Key limit exceeded (weekly limit). Manage it in the settings")),
     (429, error("Your credit balance is too low.")),
     (429, error("You exceeded your current quota", code="insufficient_quota")),
 ]
@@ -89,6 +91,7 @@ PASSING: list[tuple[int, Any]] = [
     (500, error("http2 flow control: out of credits")),
     (500, error("while rendering 'the account is suspended'")),
     (502, error("Provider returned error: insufficient balance")),
+    (429, error("API key limit exceeded: 60 requests per minute")),
     (400, error("Too many tokens, please wait before trying again.")),
     (403, {"error": "RPM limit exceeded. Please complete identity verification."}),
     (403, {"message": "You have exceeded a secondary rate limit."}),
@@ -201,6 +204,21 @@ def test_a_field_that_is_refused_is_found_in_many_words(status: int, body: Any, 
 def test_a_router_that_finds_no_server_for_a_request_without_a_schema_ends_the_run() -> None:
     assert isinstance(read(404, NO_ROUTE), ConfigError)
     assert isinstance(read(404, error("no such page: schema"), has_schema=True), ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("x", "the context of tokens, EMPTY, by x9, sk-0123456789ab"),
+        ("token", "the context of tokens, EMPTY, by x9, sk-0123456789ab"),
+        ("EMPTY", "the context of tokens, [key], by x9, sk-0123456789ab"),
+        ("x9", "the context of tokens, EMPTY, by [key], sk-0123456789ab"),
+        ("0123456789", "the context of tokens, EMPTY, by x9, sk-[key]ab"),
+    ],
+)
+def test_a_key_is_never_told_and_a_word_that_stands_for_one_spoils_no_other_word(key: str, told: str) -> None:
+    said = json.dumps(error("the context of tokens, EMPTY, by x9, sk-0123456789ab")).encode()
+    assert error_text(said, key) == told
 
 
 def test_what_the_server_behind_a_router_says_is_told() -> None:

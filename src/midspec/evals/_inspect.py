@@ -99,7 +99,9 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
         try:
             return get_model(full_name, memoize=False, **given)
         except PrerequisiteError as error:
-            raise ConfigError(str(error.message), where=full_name, hint="Give the provider what it lacks") from error
+            # Inspect's words are marked for a terminal: "ERROR: ... [bold]FAKE_API_KEY[/bold] ...".
+            what = re.sub(r"\[/?[a-z]+\]", "", str(error.message)).removeprefix("ERROR: ").rstrip(".")
+            raise ConfigError(what, where=full_name, hint="Give the provider what it lacks") from error
         except TypeError as error:
             raise ConfigError(str(error), where=full_name, hint="Leave that setting out") from error
 

@@ -27,6 +27,7 @@ _PASSING = re.compile(
     r"|\b(?:try|retry)(?: your request)?(?: again)? (?:later|in a (?:few|moment|while|minute))"
     r"|\bconnection (?:refused|reset)\b|\bupstream (?:connect|timed|timeout|error)|\bfetch failed\b"
 )
+_SHORTEST_SECRET = 8  # characters of a key
 # The account, or what its owner lets it spend, is used up, in the words of OpenAI, Anthropic, Moonshot, Zhipu, MiniMax,
 # xAI, Fireworks, Alibaba, Volcengine, LiteLLM. Google says "check your plan and billing" of a minute's limit.
 _NO_CREDIT = re.compile(
@@ -41,7 +42,7 @@ _OVER_LIMIT = re.compile(
     r"|(?:\bbudget has been exceeded|\b(?:exceeded|crossed|over) budget)\b(?=.{0,200}(?:spend|cost|\$|\busd\b|>=))"
     r"|\b(?:reach\w*|exceed\w*|crossed|hit|over)(?: [\w’']+){0,4} spend(?:ing)?[ _](?:limit|cap)\b|spend(?:ing)?_limit"
     r"|\bspend(?:ing)? (?:limit|cap)s?(?: \w+){0,4} (?:reached|exceeded|hit)\b"
-    r"|\bcredit limit (?:is |was )?(?:reached|exceeded)"
+    r"|\bcredit limit (?:is |was )?(?:reached|exceeded)|\bkey limit exceeded \(\w+ limit\)"
     r"|\bspecified (?:workspace )?api usage limits?\b|\byou will regain access on\b"
 )
 # A filter stopped the prompt or the reply.
@@ -240,6 +241,8 @@ def error_text(content: bytes, key: str) -> str:
     if words.lstrip()[:1] == "<":  # a page: its words without its tags
         words = _MARKUP.sub(" ", words)
     if key and key != "none":
-        words = words.replace(key, "[key]")
+        # A word that a local server takes for a key ("x", "token") is a part of other words, too.
+        begin, end = (r"(?<!\w)", r"(?!\w)") if len(key) < _SHORTEST_SECRET else ("", "")
+        words = re.sub(f"{begin}{re.escape(key)}{end}", "[key]", words)
     # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
     return " ".join(words.encode("utf-8", "replace").decode().split())[:LONGEST_NOTE]

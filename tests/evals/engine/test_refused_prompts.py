@@ -18,7 +18,7 @@ from inspect_ai.model import GenerateConfig
 
 from midspec.cli import main
 from midspec.core.artifact import read_rows, write_rows
-from midspec.core.errors import PromptError
+from midspec.core.errors import ConfigError, PromptError
 from midspec.core.records import Item, Message, ScoreRow, TaskAnswer
 from midspec.evals import PreferenceConfig, run_preference, run_task, scripted_model
 from midspec.evals._inspect import generate, open_model
@@ -323,3 +323,12 @@ def test_of_a_sample_that_was_tried_again_the_one_that_succeeded_counts(tmp_path
     bad = good.model_copy(update={"error": EvalError(message="gone", traceback="", traceback_ansi="")})
     for samples in ([good, bad], [bad, good]):
         assert samples_of(log.model_copy(update={"samples": samples})) == {(str(good.id), 1): good}
+
+
+def test_what_a_provider_lacks_is_told_without_the_marks_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAKE_API_KEY", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        open_model("openai-api/fake/m", {"base_url": "http://127.0.0.1:9/v1"})
+    assert "FAKE_API_KEY" in caught.value.what
+    assert not {"[", "]"} & set(caught.value.what)
+    assert "environment. Give" in str(caught.value)
