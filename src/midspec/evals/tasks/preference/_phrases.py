@@ -100,11 +100,12 @@ LESS = re.compile(
 BECAUSE = re.compile(r"\b(?:because|since|as (?:it|they)|given that)\b")
 BECAUSE_IT = re.compile(rf"{BECAUSE.pattern}|^(?!.*\b(?:but|however|yet)\b).*\b(?:which|it|they)\b[^,;]*$")
 
-# "X\u4e0d\u5982Y": between two names.
-NOT_UP_TO = re.compile("\u4e0d\u5982[\u4e00-\u9fff]{0,2}$")
+# "X\u4e0d\u5982Y" and "X < Y": between two names.
+NOT_UP_TO = re.compile(r"\u4e0d\u5982[\u4e00-\u9fff]{0,2}$|^\"? ?<(?![-=])\s*(?:an?\s+|the\s+)?\"?$")
 NEGATION = re.compile(
     r"(?:\b(?:(?:any|every)thing (?:but|except)|least|less|worse|worst|wrong|lesser|loser|"
-    r"rejected|dispreferred|far from|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|"
+    r"rejected|dispreferred|far from|rules? out|ruled out|eliminat\w+|discard\w*|dismiss\w*|drop|pass on|forgo|"
+    r"turn down|"
     r"(?:swap|replace|trade|give up)(?!(?: [\w'-]+){1,3} for(?: an?| the| that)?\s*\"?$)"
     r"|(?:'d|would|'ll|will|must)(?: have to| need to)? (?:drag|pay|force|bribe) me"
     r"|not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
@@ -151,6 +152,7 @@ CONCEDED = re.compile(
     r"\b(?:used to|would have(?! to\b)|(?:was|'m|am) (?:going to(?= say)|leaning|tempted|supposed to)|was going to|"
     r"nothing against|(?<!as )(?<!so )(?<!too )(?<!very )(?<!that )much as(?= (?:an?|the|i|we)\b)|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;:]*$"
+    r"|^\W*as much as (?:i|we)\b[^,;:]*$"
     # "Romantic as X sounds, ..."
     r"|^\W*(?!(?:just|such|same|not|twice|so|well)\b)\w{4,} as (?:an?\s+|the\s+)?\"?$"
 )
@@ -185,7 +187,7 @@ _VERBS = (
 OWN = re.compile(
     rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b)(?:,[^,.;:]{{1,40}},)?{_ADVERBS}\s*\b{_VERBS}\b"
     rf"|\b(?:i|we)(?:'d|'ll| would| will)\b{_ADVERBS}\s*\b"
-    r"(?:pack|book|install|hire|rent|grab|adopt|cook|ride|listen to|"
+    r"(?:pack|book|give to|install|hire|rent|grab|adopt|cook|ride|listen to|"
     r"head (?:to|for)|default to|plant|join|attend|run(?! (?:out|the|into|over|through|by)\b)|bring(?! up\b)|"
     r"learn(?! (?:to|about|from)\b)|catch(?! (?:up|on)\b))\b"
     r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
@@ -250,7 +252,8 @@ OTHERS = re.compile(
     r"(?= (?:\w+ ){0,2}?(?:shows?|suggests?|says?|finds?|found|shown|indicates?|prefers?|favou?rs?|supports?|proves?|"
     r"recommends?|points?|confirms?|reveals?|that))|"
     r"they (?:say|prefer|choose|would|think|like)|"
-    r"\w{3,}s (?:(?:(?:seem|tend|appear) to|often|usually|generally|typically) )?(?:prefer|choose)|"
+    r"\w{3,}s (?:(?:(?:seem|tend|appear) to|often|usually|generally|typically|would|will|might) )?"
+    r"(?:prefer|choose)|"
     r"someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
 )
@@ -263,7 +266,7 @@ CONDITION = re.compile(
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
     r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b"
-    r"|^\W*(?:but )?as (?:it is|things (?:are|stand)),"
+    r"|^\W*(?:but )?as (?:it is|things (?:are|stand)),|\b(?:i|we)(?:'d| would) still\b"
     r"|^\W*(?:(?:h+m+|oh|well|uh+|um+|ah|er|okay|ok)\b\W*)?no\b"
     r"(?! (?:surprise|question|doubt|wonder|need|matter|problem|more|contest)\b)"
 )

@@ -35,6 +35,13 @@ def heed_signs(text: str, sides: str, item: str) -> str:
     weighed = re.compile(rf"^(?=(?:(?:an?|the)[ \t]+)?\"?\x01?([{sides}])\"?:[ \t]+\w[^\n]* )", re.MULTILINE)
     if sorted(weighed.findall(text)) == sorted(sides):
         text = weighed.sub(f"{item} ", text)
+    # "My ranking:" and a list, of which the first entry is an option's name
+    text = re.sub(
+        rf"\b(?:rank(?:ing|ed)\b|order of preference\b)(?![^\n]*\b(?:least|worst|lowest|ascending)\b)[^\n{sides}]*\n+"
+        rf"{item}[ \t]*(?=(?:(?:an?|the)[ \t]+)?\"?\x01?[{sides}]\"?[.;]?[ \t]*\n+{item})",
+        "choice: ",
+        text,
+    )
     if re.search(f"{_NO}|{_YES}", text) is None:
         return text
     name = rf"(?:(?:an?|the)[ \t]+)?\"?\x01?[{sides}]\"?"
