@@ -86,10 +86,12 @@ def test_losses_are_those_of_a_plain_loop_over_single_pairs(
     assert [row.loss for row in rows] == pytest.approx(reference_losses(job), abs=2e-6)
 
 
-def test_the_first_loss_is_ln_2_with_zero_margins_since_the_reference_is_the_incoming_adapter(
-    make_dpo: MakeJob, tmp_path: Path
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_first_loss_is_ln_2_with_zero_margins_since_the_reference_is_the_incoming_model(
+    make_dpo: MakeJob, tmp_path: Path, method: str, precision: str
 ) -> None:
-    rows = made(make_dpo(), tmp_path / "out")
+    rows = made(make_dpo(method, recipe={"precision": precision}), tmp_path / "out")
     assert rows[0].loss == pytest.approx(0.693147, abs=1e-6)
     assert rows[0].margin == 0
     assert rows[-1].margin > 0.01

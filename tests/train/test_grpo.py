@@ -251,9 +251,18 @@ def test_the_importance_ratio_before_the_first_update_is_1(make_grpo: MakeJob, t
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_in_bfloat16_too_replies_are_sampled_as_training_computes(
-    make_grpo: MakeJob, tmp_path: Path, method: str
+    make_grpo: MakeJob, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given, plain = [], torch.nn.functional.linear
+
+    def linear(states: torch.Tensor, weight: torch.Tensor, *more: Any) -> torch.Tensor:
+        given.append(states.dtype == torch.float32 or states.is_contiguous())  # else a copy of the weights a row
+        return plain(states, weight, *more)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
     rows, summary = made(make_grpo(method, recipe={"precision": "bfloat16"}, grpo={"beta": 0.1}), tmp_path / "out")
+    assert given
+    assert all(given)
     assert summary["first_ratio"] == pytest.approx(1, abs=0.01)
     assert rows[0].kl == pytest.approx(0, abs=1e-4)
 

@@ -41,6 +41,7 @@ from ._open import refuse_uncomputed as refuse_uncomputed
 from ._open import router_logits_as_read as router_logits_as_read
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
+from ._precision import fold_rows_for_logits as fold_rows_for_logits
 from ._precision import hidden_size_of as hidden_size_of
 from ._precision import pick_dtype as pick_dtype
 from ._precision import rope_switch_in as rope_switch_in

@@ -379,7 +379,6 @@ def open_checkpoint(
     if exact is not None and getattr(model, "hf_quantizer", None) is None:
         model = model.to(chosen)  # an adapter opens in float32 over whatever base
     refuse_uncomputed(model, checkpoint.model)
-    if model.dtype == torch.bfloat16:
-        fold_rows_for_logits(model)
+    fold_rows_for_logits(model)
     template = ChatTemplate(tokenizer, template_args, ends=generation_ends(model))
     return LanguageModel(model, tokenizer, place, template, exact)

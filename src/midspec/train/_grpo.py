@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from midspec.models import ChatTemplate, generation_ends, quiet
+from midspec.models import ChatTemplate, fold_rows_for_logits, generation_ends, quiet
 from midspec.train import _rl_guards as guards
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
@@ -211,6 +211,7 @@ def run_grpo(
     turns = turns_of(ChatTemplate(tokenizer, job.recipe.template_args, ends=generation_ends(model)), where)
     paid_by = RewardSum(grpo.rewards, rewards)
     rollouts = Rollouts(model, job, plan, turns, paid_by)
+    fold_rows_for_logits(model)
 
     recorder = Recorder(
         job.execution,

@@ -109,7 +109,7 @@ def refuse_wrong_dpo_reference(trainer: Any, pairs: Sequence[PairIds], where: st
         [{"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in pairs]
     )
     inputs = {name: value.to(trainer.args.device) for name, value in batch.items()}
-    with quiet(), evaluating(trainer.model):
+    with quiet(), evaluating(trainer.model, bf16=trainer.args.bf16):
         loss = float(trainer.compute_loss(trainer.model, inputs))
     metrics = trainer._metrics["eval"]  # noqa: SLF001 - what TRL would log of this batch
     rewards = [float(metrics[f"rewards/{side}"][0]) for side in ("chosen", "rejected", "margins")]
@@ -285,7 +285,7 @@ def training_logprobs(trainer: Any, before: Probe, *, of_reference: bool = False
     if of_reference and trainer.ref_model is None:
         adapter = use_adapter(trainer.model, adapter_name="ref" if "ref" in trainer.model.peft_config else None)
     device = trainer.args.device
-    with quiet(), evaluating(model), adapter:
+    with quiet(), evaluating(model, bf16=trainer.args.bf16), adapter:
         logprobs = trainer._get_per_token_logps_and_entropies(  # noqa: SLF001 - the very function of its loss
             model, ids.to(device), mask.to(device), longest, batch_size=_PROBE_BATCH
         )[0]
