@@ -10,13 +10,18 @@ import pytest
 import torch
 
 from midspec.core.records import Message
-from midspec.models import find_checkpoint, open_checkpoint
+from midspec.models import LanguageModel, find_checkpoint, open_checkpoint
 from midspec.models._scoring import computes_padded
+from midspec.models._turn_ends import read_turn
 
 FAMILIES: dict[str, tuple[dict[str, Any], bool]] = {
     "llama": ({}, True),
     "gemma2": ({"query_pre_attn_scalar": 8, "sliding_window": 8}, True),
     "lfm2": ({"layer_types": ["conv", "full_attention"]}, True),
+    "mamba2": ({"state_size": 8, "num_heads": 8, "n_groups": 1}, True),  # takes its cache under another name
+    "mamba": ({"state_size": 8, "time_step_rank": 8}, True),  # multiplies a token by the mask of all
+    "minimax": ({"layer_types": ["linear_attention", "full_attention"], "block_size": 8}, True),
+    "xlstm": ({"num_heads": 4, "num_blocks": 2, "chunk_size": 8}, False),  # a cache of its own, as MiniMax
     "rwkv": ({}, False),  # keeps a state, and has no cache that says so
     "bart": ({"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64, "d_model": 32}, False),
     "recurrent_gemma": (
@@ -35,6 +40,16 @@ PROMPTS = [
 ]
 
 
+def greedy(model: LanguageModel, prompt: list[Message], n_new: int) -> str:
+    """What the model writes when each token is computed with all before it, and nothing is kept."""
+    (ids, _), *_ = model.template.encode([model.template.render(prompt, add_generation_prompt=True)])
+    written: list[int] = []
+    while len(written) < n_new and not {*written} & {*model.template.end_ids}:
+        row = torch.tensor([[*ids, *written]])
+        written.append(int(model.model(input_ids=row, use_cache=False).logits[0, -1].argmax()))
+    return read_turn(model.tokenizer, written, model.template.end_ids, ())[0]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_of_different_lengths_gives_what_each_prompt_gives_alone(
     saved: Callable[..., Path], family: str
@@ -48,3 +63,5 @@ def test_a_batch_of_different_lengths_gives_what_each_prompt_gives_alone(
     assert [one.logprob for one in together] == pytest.approx([one.logprob for one in apart], rel=1e-4)
     texts = [one.text for one in model.generate(PROMPTS, max_new_tokens=5)]
     assert texts == [model.generate([prompt], max_new_tokens=5)[0].text for prompt in PROMPTS]
+    with torch.no_grad():
+        assert texts == [greedy(model, prompt, 5) for prompt in PROMPTS]

@@ -22,6 +22,7 @@ from ._find import is_local as is_local
 from ._find import only_here as only_here
 from ._find import weights_digest as weights_digest
 from ._for_readers import copy_vocabularies as copy_vocabularies
+from ._generation import cache_argument as cache_argument
 from ._gguf import cache_folder as cache_folder
 from ._gguf import opened_name as opened_name
 from ._language_model import LanguageModel as LanguageModel

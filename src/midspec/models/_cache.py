@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 _CACHE_BYTES = 512 * 2**20
 _ROOM_TOKENS = 64
@@ -85,7 +87,25 @@ def keeps_all(config: Any) -> bool:
 
     (A sliding window forgets, a recurrent layer keeps a state: what those hold can't be continued row by row.)
     """
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    return layer_kinds(config) <= {DynamicLayer}
+
+
+def layer_kinds(config: Any) -> set[type]:
+    """Return what the layers of a model keep; of a family whose cache can't be made, `object`."""
+    with suppress(ValueError, LookupError, AttributeError, TypeError):
+        return {type(layer) for layer in DynamicCache(config=config).layers}
+    return {object}
+
+
+def parameters_of(model: Any) -> set[str]:
+    """Return what a model's forward names, below its adapter; the rest is swallowed by most."""
+    return set(signature(getattr(model, "get_base_model", lambda: model)().forward).parameters)
+
+
+def is_plain(model: Any) -> bool:
+    """Return whether all that a model keeps are keys and values in transformers' own cache, at given positions."""
+    named = {"position_ids", "past_key_values"}
+    return layer_kinds(model.config) <= {DynamicLayer, DynamicSlidingWindowLayer} and named <= parameters_of(model)
 
 
 def common_length(sequences: Sequence[list[int]], keep: Sequence[int], worth_tokens: int) -> int:

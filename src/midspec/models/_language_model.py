@@ -20,7 +20,7 @@ from midspec.core.records import Checkpoint, Message
 from midspec.models._answers import opens_reasoning
 from midspec.models._cache import NO_PREFIX, Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
-from midspec.models._generation import continue_batch
+from midspec.models._generation import cache_argument, continue_batch
 from midspec.models._open import load_model, pick_device, refuse_uncomputed, tokenizer_of, use_threads
 from midspec.models._precision import (
     fold_rows_for_logits,
@@ -310,6 +310,8 @@ class LanguageModel:
         if longest > (self._rope_switch or math.inf):
             return NO_PREFIX
         length = common_length(sequences, keep, self._worth_tokens)
+        if length and cache_argument(model, self.device) != "past_key_values":
+            return NO_PREFIX
         return compute_prefix(model, sequences[0][:length] if length else (), self.device)
 
     def _pad_rows(self, rows: Sequence[Row], prefix: Prefix) -> Batch:

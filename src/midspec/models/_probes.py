@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
+from transformers import DynamicCache
 
 from midspec.core.records import Message
 from midspec.models._chat import ChatTemplate
+from midspec.models._generation import cache_argument
 from midspec.models._language_model import LanguageModel
 
 _QUESTIONS = (
@@ -161,20 +163,20 @@ def find_forks(
 
 
 def _write_greedily(side: LanguageModel, prompt: Sequence[Message], n_new: int) -> _Greedy:
-    model, template = side.model, side.template
+    template = side.template
     ids = list(template.encode([template.render(prompt, add_generation_prompt=True)])[0][0])
-    device = model.get_input_embeddings().weight.device
+    device = side.device
     written: list[int] = []
     rows: list[torch.Tensor] = []
+    name = cache_argument(side.model, device)
     with torch.inference_mode():
-        past = None
+        cache: dict[str, Any] = {} if name is None else {name: DynamicCache(config=side.model.config)}
         fresh = ids
         for _ in range(n_new):
-            found = model(input_ids=torch.tensor([fresh], device=device), past_key_values=past, use_cache=True)
-            past = found.past_key_values
-            rows.append(found.logits[0, -1].float().cpu())
+            logits = side.model(input_ids=torch.tensor([fresh], device=device), use_cache=bool(cache), **cache).logits
+            rows.append(logits[0, -1].float().cpu())
             written.append(int(rows[-1].argmax()))
             if written[-1] in template.end_ids:
                 break
-            fresh = written[-1:]
+            fresh = written[-1:] if cache else [*ids, *written]
     return _Greedy(written, torch.stack(rows))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from inspect import signature
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from midspec.models._cache import NO_PREFIX, Prefix, keeps_all
+from midspec.models._cache import NO_PREFIX, Prefix, is_plain, keeps_all
 from midspec.models._results import OptionScore
 
 
@@ -174,7 +170,6 @@ def _branches_agree(model: Any, device: torch.device) -> bool:
     return all(abs(found[at].logprob - one.logprob) <= tolerance * abs(one.logprob) for at, one in expected.items())
 
 
-_ATTENTION_CACHES = (DynamicLayer, DynamicSlidingWindowLayer)
 _COMPUTES_PADDED: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -186,12 +181,7 @@ def computes_padded(model: Any, device: torch.device) -> bool:
     neither, and BART's decoder counts padding).
     """
     if model not in _COMPUTES_PADDED:
-        base = getattr(model, "get_base_model", lambda: model)()
-        is_plain = False
-        with suppress(ValueError, LookupError, AttributeError, TypeError):  # a family with a cache of its own
-            is_plain = all(type(layer) in _ATTENTION_CACHES for layer in DynamicCache(config=model.config).layers)
-        is_plain = is_plain and "position_ids" in signature(base.forward).parameters
-        _COMPUTES_PADDED[model] = is_plain or _padding_agrees(model, device)
+        _COMPUTES_PADDED[model] = is_plain(model) or _padding_agrees(model, device)
     return _COMPUTES_PADDED[model]
 
 

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from midspec.core.errors import CheckpointError
 from midspec.core.records import Message
-from midspec.models import ChatTemplate, decode_turn
+from midspec.models import ChatTemplate, cache_argument, decode_turn
 
 _THINK = "<think>"
 
@@ -122,18 +122,20 @@ def _draw(
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw token after token; returns tokens and log-probabilities, each (replies, new tokens)."""
-    cache = DynamicCache(config=model.config)
+    name = cache_argument(model, ids.device)
+    cache: dict[str, Any] = {} if name is None else {name: DynamicCache(config=model.config)}
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     tokens, logprobs = [], []
+    new = slice(None)  # what the cache does not hold; without one, all
     for _ in range(max_new_tokens):
         logits = model(
-            input_ids=ids,
+            input_ids=ids[:, new],
             attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
+            position_ids=positions[:, new],
+            use_cache=name is not None,
             logits_to_keep=1,
+            **cache,
         ).logits[:, -1]
         shares = torch.log_softmax(logits.float() / temperature, dim=-1)
         token = torch.multinomial(shares.exp(), 1, generator=generator)
@@ -142,8 +144,10 @@ def _draw(
         done |= torch.isin(token[:, 0], ends)
         if bool(done.all()):
             break
-        ids, positions = token, positions[:, -1:] + 1
+        ids = torch.cat([ids, token], dim=1)
+        positions = torch.cat([positions, positions[:, -1:] + 1], dim=1)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        new = slice(None) if name is None else slice(-1, None)
     return torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1)
 
 
