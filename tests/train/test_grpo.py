@@ -589,8 +589,30 @@ def test_a_reward_that_gives_no_number_for_a_reply_is_refused() -> None:
         RewardSum([entry], {"toy/m": lambda prompts, replies, rows: []})([()], ["w1"], [{}])
     with pytest.raises(DataError, match="not finite"):
         RewardSum([entry], {"toy/m": lambda prompts, replies, rows: [float("nan")]})([()], ["w1"], [{}])
+    for value, told in (
+        (1.0, "gave float, and not a list"),
+        (torch.tensor(1.0), "gave Tensor, and not a list"),
+        ("1", "gave str, and not a list"),
+        (["1.0"], "gave '1.0' for a reply, and not a number"),
+        (torch.ones(1, 1), "and not a number"),
+    ):
+        with pytest.raises(DataError, match=told):
+            RewardSum([entry], {"toy/m": lambda *_, value=value: value})([()], ["w1"], [{}])
     with pytest.raises(ConfigError, match="by this name"):
         RewardSum([entry], {})
+
+
+@pytest.mark.parametrize("given", [(1,), [True], torch.ones(1), torch.ones(1).numpy(), iter([1.0])])
+def test_numbers_of_any_kind_are_numbers(given: Any) -> None:
+    scores = RewardSum([RewardEntry(task="toy", measure="m")], {"toy/m": lambda *_: given})([()], ["w1"], [{}])
+    assert json.dumps(scores.parts) == '{"toy/m": [1.0]}'
+
+
+def test_an_error_in_a_rule_is_told_as_the_rules_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = RewardSum([RewardEntry(rule="length", settings={"words": 1})], {})
+    monkeypatch.setattr("midspec.train.rewards._rules.n_words", lambda _: json.loads("{}")["answer"])
+    with pytest.raises(DataError, match=r"length: the reward raised KeyError: 'answer' .*test_grpo"):
+        rule([()], ["w1"], [{}])
 
 
 def test_flat_groups_are_those_paid_the_same(make_grpo: MakeJob, tmp_path: Path) -> None:

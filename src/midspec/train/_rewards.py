@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
-from midspec.core.errors import ConfigError, DataError
+from midspec.core.errors import ConfigError, DataError, MidspecError
 from midspec.core.records import Message
 from midspec.core.registry import Registry
 from midspec.train._rl_recipe import RewardEntry
@@ -53,6 +54,9 @@ REWARDS: Registry[RewardType] = Registry(
 )
 
 
+_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError, ValueError)
+
+
 class Scores(NamedTuple):
     """The sum paid for each reply, `None` where a part can't be scored; and each reward's own values, unweighted."""
 
@@ -83,12 +87,20 @@ class RewardSum:
         """Score replies; for the arguments see `Reward`.
 
         Raises:
-            DataError: a reward gave another number of values than there are replies, or one that is not finite.
+            DataError: a reward gave another number of values than there are replies, or one that is no finite number,
+                or a rule raised an error.
         """
-        parts = {
-            entry.name: _checked(entry.name, list(reward(prompts, replies, rows)), len(replies))
-            for entry, reward in self._rewards
-        }
+        parts = {}
+        for entry, reward in self._rewards:
+            try:
+                values: Any = reward(prompts, replies, rows)
+            except _FAULTS as error:
+                if entry.rule is None or isinstance(error, MidspecError):  # of ours
+                    raise
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                what = f"the reward raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+                raise DataError(what, where=entry.name, hint="Mend it; give None for what can't be scored") from error
+            parts[entry.name] = _checked(entry.name, values, len(replies))
         weights = [entry.weight for entry, _ in self._rewards]
         totals = []
         for values in zip(*parts.values(), strict=True):
@@ -111,9 +123,18 @@ def _make(entry: RewardEntry, given: Mapping[str, Reward]) -> Reward:
     return given[entry.name]
 
 
-def _checked(name: str, values: list[float | None], n_replies: int) -> list[float | None]:
+def _checked(name: str, found: Any, n_replies: int) -> list[float | None]:
+    is_one = isinstance(found, str | bytes | Mapping) or getattr(found, "shape", None) == ()
+    if is_one or not isinstance(found, Iterable):
+        raise DataError(f"the reward gave {type(found).__name__}, and not a list of numbers", where=name)
+    values: list[Any] = list(found)
     if len(values) != n_replies:
         raise DataError(f"the reward gave {len(values)} values for {n_replies} replies", where=name)
+    for at, value in enumerate(values):
+        # numpy's and torch's scalars are numbers too.
+        if value is not None and (not hasattr(value, "__float__") or getattr(value, "shape", ())):
+            raise DataError(f"the reward gave {value!r} for a reply, and not a number", where=name)
+        values[at] = None if value is None else float(value)
     if any(value is not None and not math.isfinite(value) for value in values):
         raise DataError("the reward gave a value that is not finite", where=name, hint="Give None where it has none")
     return values
