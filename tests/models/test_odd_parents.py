@@ -213,6 +213,33 @@ def test_a_quantised_parent_that_is_not_computed_here_is_refused(saved: Saved) -
         refuse_uncomputed(model, str(folder))
 
 
+@pytest.mark.parametrize(
+    ("method", "scaled", "told"),
+    [
+        ("modelopt", "k_proj.weight_scale", "in a way that transformers does not read .*k_proj.weight_scale, say"),
+        ("modelopt", "self_attn.k_scale", None),  # of a cache's keys
+        ("modelopt", None, None),  # left by a tool that dequantised
+        ("gptq", None, "quantised, and do not open .*optimum.*Use the model's checkpoint in bfloat16"),
+        (None, None, "quantised, and do not open .*quant_method"),  # MLX
+    ],
+)
+def test_quantised_weights_are_read_as_their_scales_say_or_told(
+    saved: Saved, method: str | None, scaled: str | None, told: str | None
+) -> None:
+    folder = saved("llama")
+    weights = load_file(folder / "model.safetensors")
+    if scaled is not None:
+        weights[f"model.layers.0.{scaled}"] = torch.ones(1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    change(folder / "config.json", quantization_config={"bits": 4, **({"quant_method": method} if method else {})})
+    if told is not None:
+        with pytest.raises(CheckpointError, match=told):
+            load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+    else:
+        model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
+        assert not hasattr(model.config, "quantization_config")
+
+
 def test_a_text_with_a_token_beyond_the_embeddings_is_refused_before_it_is_computed(saved: Saved) -> None:
     folder = saved("llama")
     tokenizer = load_tokenizer(str(folder))

@@ -9,13 +9,20 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 
-_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json")
+from midspec.core.errors import CheckpointError, note
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_FILES = (INDEX, WHOLE, "pytorch_model.bin.index.json")
+_SCALE = re.compile(r"weight_(?:scale|packed|zero_point)|\.(?:scales|qzeros|qweight)$")  # of weights, not of caches
+QUANTISED = "Use the model's checkpoint in bfloat16, or install what it names"
 _PARTS = re.compile(r"(?:^|[._])(?:mtp|nextn|visual|vision|audio|talker|token2wav|code2wav)")
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
@@ -39,6 +46,33 @@ def left_out(model: Any, place: str) -> set[str]:
         if ignored.search(name)
         and (_PARTS.search(name) or ((layer := _LAYER.search(name)) and int(layer[1]) >= n_layers))
     }
+
+
+def take_as_plain(model: Any, unused: Collection[str], where: str) -> None:
+    """Take the mark of quantised weights out of a model that was opened as a plain one.
+
+    Args:
+        model: as it was opened.
+        unused: names in its files that are no part of it.
+        where: it is.
+
+    Raises:
+        CheckpointError: scales of its weights are among them (NVIDIA's modelopt): they were read without.
+    """
+    if scales := [name for name in unused if _SCALE.search(name)]:
+        what = f"its weights are quantised in a way that transformers does not read ({min(scales)}, say)"
+        raise CheckpointError(what, where=where, hint=QUANTISED)
+    note(f"its weights are quantised, and are computed as {model.dtype}", where)
+    if hasattr(model.config, "quantization_config"):  # what is saved of it is plain
+        del model.config.quantization_config
+
+
+def is_saved_twice(folder: Path) -> bool:
+    """Return whether a folder has weights in one file and an index of others; MLX writes an index of the one file."""
+    with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return (folder / WHOLE).is_file() and set(index["weight_map"].values()) != {WHOLE}
+    return False
 
 
 def _saved(place: str) -> set[str]:

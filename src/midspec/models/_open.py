@@ -29,14 +29,13 @@ from midspec.models._adapter_files import (
 )
 from midspec.models._find import check_device, only_here
 from midspec.models._gguf import opened_name
-from midspec.models._left_out import left_out
+from midspec.models._left_out import INDEX, QUANTISED, WHOLE, is_saved_twice, left_out, take_as_plain
 from midspec.models._quiet import quiet
 
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _MOST_THREADS = 100_000
 _STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
 _CHANGE_BASE = ("kasa_config", "layer_replication")
-_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _NO_TEXT_MODEL = re.compile(r"Unrecognized configuration class <class '[\w.]*?(\w+)Config'> for this kind of AutoModel")
 _NO_DTYPE = re.compile(r"module 'torch' has no attribute '([^']+)'")
 # Words of transformers (5.23) on what is not installed or not supported; a folder may have such a name too.
@@ -181,8 +180,8 @@ def load_model(
         except OPENING_ERRORS as error:
             raise _refusal("model", error, checkpoint.model) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
-    if _is_saved_twice(Path(opened)):
-        note(f"holds {_WHOLE}, which is read here, and shards by {_INDEX}, which servers read (vLLM)", opened)
+    if is_saved_twice(Path(opened)):
+        note(f"holds {WHOLE}, which is read here, and shards by {INDEX}, which servers read (vLLM)", opened)
     if unused := loading["unexpected_keys"]:
         note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
     if parts := left_out(model, opened):
@@ -195,19 +194,11 @@ def load_model(
             del part.auto_map
     if not getattr(model, "is_quantized", False) and getattr(open_config(opened), "quantization_config", None):
         # transformers 5.23 dequantises FP8 where there is no GPU for it, and leaves the other weights as saved.
-        note(f"its weights are quantised, and are computed as {model.dtype}", checkpoint.model)
+        take_as_plain(model, unused, checkpoint.model)
         model = cast_weights(model, dtype if isinstance(dtype, torch.dtype) else model.dtype)
     if not torch.cuda.is_available():
         refuse_uncomputed(model, checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
-
-
-def _is_saved_twice(folder: Path) -> bool:
-    """Return whether a folder has weights in one file and an index of others; MLX writes an index of the one file."""
-    with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        return (folder / _WHOLE).is_file() and set(index["weight_map"].values()) != {_WHOLE}
-    return False
 
 
 def _set_router_logits(model: Any, values: Sequence[Any] = (False, False)) -> list[Any]:
@@ -361,8 +352,11 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
         )
     if isinstance(error, PickleError | EOFError):
         reason = "its .bin file is damaged, or holds more than weights"
-    what = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})"
-    return CheckpointError(what, where=where, hint=_HINT)
+    what, hint = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})", _HINT
+    with suppress(*OPENING_ERRORS):
+        if kind == "model" and getattr(open_config(where), "quantization_config", None):
+            what, hint = f"its weights are quantised, and do not open ({reason})", QUANTISED
+    return CheckpointError(what, where=where, hint=hint)
 
 
 def _way_to_text(name: str) -> str:

@@ -124,7 +124,7 @@ def _make(entry: RewardEntry, given: Mapping[str, Reward]) -> Reward:
 
 
 def _checked(name: str, found: Any, n_replies: int) -> list[float | None]:
-    is_one = isinstance(found, str | bytes | Mapping) or getattr(found, "shape", None) == ()
+    is_one = isinstance(found, str | bytes | Mapping) or getattr(found, "ndim", 1) == 0
     if is_one or not isinstance(found, Iterable):
         raise DataError(f"the reward gave {type(found).__name__}, and not a list of numbers", where=name)
     values: list[Any] = list(found)
@@ -132,7 +132,7 @@ def _checked(name: str, found: Any, n_replies: int) -> list[float | None]:
         raise DataError(f"the reward gave {len(values)} values for {n_replies} replies", where=name)
     for at, value in enumerate(values):
         # numpy's and torch's scalars are numbers too.
-        if value is not None and (not hasattr(value, "__float__") or getattr(value, "shape", ())):
+        if value is not None and (not hasattr(value, "__float__") or getattr(value, "ndim", 0)):
             raise DataError(f"the reward gave {value!r} for a reply, and not a number", where=name)
         values[at] = None if value is None else float(value)
     if any(value is not None and not math.isfinite(value) for value in values):
