@@ -132,7 +132,7 @@ def _checked(name: str, found: Any, n_replies: int) -> list[float | None]:
         raise DataError(f"the reward gave {len(values)} values for {n_replies} replies", where=name)
     for at, value in enumerate(values):
         # numpy's and torch's scalars are numbers too.
-        if value is not None and (not hasattr(value, "__float__") or getattr(value, "ndim", 0)):
+        if value is not None and (not hasattr(value, "__float__") or bool(getattr(value, "ndim", 0))):
             raise DataError(f"the reward gave {value!r} for a reply, and not a number", where=name)
         values[at] = None if value is None else float(value)
     if any(value is not None and not math.isfinite(value) for value in values):
