@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -212,6 +213,18 @@ def test_an_answer_whose_reasoning_never_ends_is_told(family: str) -> None:
     assert told("<think>\nOn the one hand, and on the")
     assert not told("<think>\nfirst\n</think>\n\nYes.")
     assert not told("It is written between <think> tags.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [({"q": "x"}, False), ({}, False), ('{"q": ', True), ('{"q": "x"}', True), (["x"], True), (None, True)],
+)
+def test_a_call_whose_arguments_are_no_object_is_told(arguments: JsonValue, is_told: bool) -> None:
+    call: dict[str, JsonValue] = {"type": "function", "function": {"name": "look", "arguments": arguments}}
+    turn = Message(role="assistant", content="", tool_calls=(call,))
+    template = ChatTemplate(tokenizer_of("qwen 3"))
+    template.training_rows([Chat(messages=(Message(role="user", content="One?"), turn))])
+    assert any(note.startswith("answers that call a tool with arguments") for note in template.notes) is is_told
 
 
 def test_the_last_turn_alone_can_be_had_behind_its_prompt() -> None:

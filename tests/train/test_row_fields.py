@@ -176,6 +176,15 @@ def test_answers_that_say_nothing_are_told(tmp_path: Path) -> None:
     assert not told(answer("w2"))
 
 
+@pytest.mark.parametrize("given", ["", " ", None, "{}", {}])
+def test_a_call_without_arguments_has_an_empty_object(tmp_path: Path, given: Any) -> None:
+    """Streams of OpenAI's give an empty text, tables a null."""
+    call = {"type": "function", "function": {"name": "weather", "arguments": given}}
+    chat = read(tmp_path, asked(answer("", tool_calls=[call]))).content
+    assert isinstance(chat, Chat)
+    assert chat.messages[1].tool_calls[0]["function"] == {"name": "weather", "arguments": {}}
+
+
 def test_calls_that_are_turns_of_their_own_are_the_assistants(tmp_path: Path) -> None:
     """LlamaFactory's and ms-swift's form, read as `midspec import` reads it."""
     call = json.dumps({"name": "weather", "arguments": {"city": "w1"}})

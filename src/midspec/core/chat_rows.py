@@ -175,9 +175,11 @@ def parse_tool_calls(value: object, where: str) -> tuple[dict[str, JsonValue], .
         function = call.get("function", call)
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise BadRowError(f"`{where}.tool_calls` has a call without a name")
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):  # OpenAI's form: JSON in a text
-            function["arguments"] = _decoded(arguments)
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):  # OpenAI's form: JSON in a text, of a call without any an empty one
+            arguments = _decoded(arguments) if arguments.strip() else {}
+        if "arguments" in function:
+            function["arguments"] = {} if arguments is None else arguments
     return tuple(calls)
 
 

@@ -76,6 +76,12 @@ def says_nothing(message: Mapping[str, Any]) -> bool:
     return not message.get("tool_calls") and not is_cut_off(message) and not split_reasoning(message).said.strip()
 
 
+def calls_wrongly(message: Mapping[str, Any]) -> bool:
+    """Return whether a message calls a tool with arguments that are no object: cut off, or encoded twice."""
+    functions = [call.get("function", call) for call in message.get("tool_calls") or ()]
+    return any(not isinstance(function.get("arguments", {}), Mapping) for function in functions)
+
+
 def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
     """Split a message into reasoning and answer, which are fields, or a text with tags.
 

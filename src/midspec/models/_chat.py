@@ -20,6 +20,7 @@ from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message
 from midspec.models._answers import (
     Answer,
+    calls_wrongly,
     closes_reasoning,
     is_cut_off,
     kept_answer,
@@ -331,6 +332,7 @@ class ChatTemplate:
         check_shown(turns, chat.tools, text, first=1 + len(chat.messages) - len(turns))
         self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
         self.seen["cut_reasoning"] += sum(is_cut_off(turns[at]) for at in trained)
+        self.seen["cut_calls"] += sum(calls_wrongly(turns[at]) for at in trained)
         self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
         self.seen["silent"] += sum(says_nothing(turns[at]) for at in trained)
         fits = all(text.startswith(answer.prompt + answer.text) for answer in answers)

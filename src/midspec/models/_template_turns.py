@@ -30,6 +30,8 @@ NOTES = {
     "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
     "cut_reasoning": "answers that open reasoning and never close it, trained on as they are: {:,}; were they cut off?",
     "silent": "answers that say nothing, trained on as they are: {:,}; is the model to end its turn at once?",
+    "cut_calls": "answers that call a tool with arguments that are no JSON object, trained on as they are: {:,}; were "
+    "they cut off?",
     "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
     "escaped": "messages hold control tokens, which were tokenized as text",
 }
