@@ -48,7 +48,7 @@ _NOT_TEXT = ("function_call", "refusal", *_MEDIA)
 
 # Verdicts on the answer beside it, as trainers of KTO and collections of answers keep them.
 _FOR = {"label", "kto_tag", "is_chosen", "desirable", "is_desirable", "accepted", "is_accepted", "thumbs_up"}
-_FOR |= {"chosen", "correct", "is_correct"}
+_FOR |= {"chosen", "correct", "is_correct", "is_safe", "is_response_safe"}
 _AGAINST = {"rejected", "is_rejected", "undesirable", "is_undesirable", "thumbs_down"}
 _RATINGS = {*_FOR, "rating", "score", "votes", "vote", "feedback", "verdict"}
 _VERDICTS = _RATINGS | _AGAINST

@@ -191,7 +191,10 @@ def _asked_and_answered(
         if row.get("history"):
             raise BadRowError("has a `history`, which only a list of messages can keep")
         used |= {"history", *ABOUT} & set(row)
-    if asked == "input" and isinstance(question, list):
+    is_turns = isinstance(question, list) and any(
+        isinstance(one, dict) and {"role", "from"} & set(one) for one in question
+    )
+    if is_turns and pair != ("prompt", "completion"):
         if abouts_of(row):
             raise BadRowError("has a `context` beside turns, and no place for it among them")
     elif pair != ("prompt", "completion"):

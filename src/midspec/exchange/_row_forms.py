@@ -104,6 +104,7 @@ def pair_of(found: Mapping[str, Any]) -> tuple[str, str] | None:
     if set(_TRL_PAIR) <= set(found):
         return _TRL_PAIR
     asked, answer = (next((key for key in keys if key in found), None) for keys in (_ASKED, _ANSWERS))
+    answer = answer or ("generation" if isinstance(found.get("generation"), str) else None)  # distilabel's
     if asked or {"chosen", "rejected"} <= set(found):
         return (asked, answer) if asked and answer else None
     pair = next((pair for pair in _OTHER_PAIRS if all(isinstance(found.get(key), str) for key in pair)), None)
@@ -237,6 +238,13 @@ def turns_of(value: Any, name: str) -> Any:
         # XTuner's: a question with its answer, and a system text beside the first.
         names = (("system", "system"), ("input", "user"), ("output", "assistant"))
         return [{"role": role, "content": one[key]} for one in value for key, role in names if one.get(key)]
+    if _is_list_of(value, dict) and all(
+        not {"role", "from"} & set(one) and {"type", "content"} <= set(one) for one in value
+    ):
+        return [{"role": one["type"], **one} for one in value]  # LangChain's
+    if _is_list_of(value, dict) and all("role" in one and isinstance(one.get("parts"), list) for one in value):
+        # What a chat window of Vercel's keeps: a text and its parts.
+        return [{"role": one["role"], "content": one["parts"]} for one in value]
     if _is_list_of(value, str) and all(spoken := [_SPOKEN.fullmatch(one) for one in value]):
         return [{"role": one[1].lower(), "content": one[2]} for one in spoken if one is not None]
     if (

@@ -59,11 +59,13 @@ _BAD_KEY = re.compile(
 )
 # The account, or the place it is used from, has no access (AWS by gateways, Google, OpenAI).
 _NO_ACCESS = re.compile(
-    r"\baccessdeniedexception|\buser location is not supported|\borgani[sz]ation must be verified"
+    r"\baccessdeniedexception|\buser location is not supported"
+    r"|\borgani[sz]ation (?:must be verified|has been restricted)"
     r"|\b(?:api|tier|service|model)\b[^.]{0,40} not available in your country"
 )
 _NO_MODEL = re.compile(
-    r"\bmodel_not_found\b|\bmodel [`'\"]?[^`'\"\s]{1,100}[`'\"]? (?:does not exist|(?:was |is )?not found)"
+    r"\bmodel_not_found\b|\bmodel (?:[`'\"]?[^`'\"\s]{1,100}[`'\"]? )?(?:does not exist|(?:was |is )?not found"
+    r"|has been (?:decommissioned|retired|removed))|\bmodel_not_(?:supported|available)\b|\bonly for api versions\b"
     r"|not a valid model|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
     r"|\bmodel (?:\S{1,100} )?is (?:supported only|only supported) in v1/\w+|\binvalid model(?: name|_name)?\b"
     r"|operation does not work with the specified model|\bno such model\b|\bunknown model\b"

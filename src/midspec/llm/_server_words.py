@@ -15,6 +15,7 @@ _FULL = re.compile(
     r"\bno (?:free |available |idle )?slots?\b|\bslots? (?:is |are )?(?:unavailable|not available|busy)"
     r"|find (?:a )?(?:free |memory )?slot|\bqueue is full\b"
     r"|\b(?:server|model|engine) is (?:currently )?(?:busy|overloaded|at capacity)"
+    r"|\b(?:tier[ _]capacity|capacity[ _]exceeded)\b"
 )
 _PASSING = re.compile(
     r"\bmodel (?:\S{1,100} )?(?:has |is |was |is currently )?(?:crashed|unloaded|unloading|being (?:un)?loaded"
@@ -25,6 +26,7 @@ _PASSING = re.compile(
     r"|\bbackground loop has errored|\bworker (?:\S+ )?(?:died|crashed|exited)|\bexit code: |\bcompute error\b"
     r"|\bchannel error\b|\b(?:temporarily|currently) unavailable\b|\bservice unavailable\b"
     r"|\b(?:try|retry)(?: your request)?(?: again)? (?:later|in a (?:few|moment|while|minute))"
+    r"|\brequest (?:is |was |has been )?(?:aborted|pre-?empted)\b|\bdegraded function\b"
     r"|\bconnection (?:refused|reset)\b|\bupstream (?:connect|timed|timeout|error)|\bfetch failed\b"
 )
 _SHORTEST_SECRET = 8  # characters of a key
@@ -35,7 +37,9 @@ _NO_CREDIT = re.compile(
     r"|\b(?:balance|credits?) (?:is|are) (?:insufficient|exhausted|depleted|used up)|余额不足|欠费|\barrearage\b"
     r"|\baccount_?overdue"
     r"|\baccount (?:\S{1,80} )?is (?:suspended|overdue|in arrears)|\bmake sure your account is in good standing"
-    r"|\bout of credits?\b|\bused all (?:available |your )?credits|\binsufficient credits?\b"
+    r"|\bout of credits?\b|\bused all (?:available |your )?credits|\binsufficient (?:credits?|funds|points)\b"
+    r"|\bnot[ _]enough[ _](?:balance|credits?|funds)\b|\brequires more credits\b"
+    r"|\bdepleted your (?:\w+ ){0,3}credits?\b|\b(?:doesn[’']t|does not|don[’']t|do not) have any credits\b"
 )
 _OVER_LIMIT = re.compile(
     r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget"

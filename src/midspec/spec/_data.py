@@ -8,7 +8,33 @@ from collections.abc import Iterator, Mapping
 
 from midspec.core.errors import SpecError
 from midspec.core.records import Strict
-from midspec.spec._denials import lead_of_tag
+from midspec.spec._data_keys import (
+    ABOUT,
+    ANSWERS,
+    ASKS,
+    CONDUCT,
+    DEFINED_KEYS,
+    LEADS,
+    LIST_KEYS,
+    MARKED_LISTS,
+    MAX_THING_WORDS,
+    MORE_LIST_KEYS,
+    NAME_KEYS,
+    NAMED_LEAD,
+    NESTED_KEYS,
+    NO_RULES,
+    OFF_WORDS,
+    PERMISSION_KEYS,
+    REASON_KEYS,
+    REPLIES,
+    RULE_KEYS,
+    SCHEMA,
+    TEXT_KEYS,
+    VERDICT_KEYS,
+    WHO,
+    WHO_KEYS,
+)
+from midspec.spec._denials import denies_itself, is_denial, lead_of_tag
 
 
 class Rule(Strict):
@@ -39,72 +65,13 @@ class Rule(Strict):
         return "\n\n".join(filter(None, (self.text, *self.reasons, *self.lists, *self.examples)))
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_TEXT_KEYS_BEFORE = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
-_TEXT_KEYS = (*_TEXT_KEYS_BEFORE, "definition")
-_DEFINED_KEYS = ("dimension", "attribute", "aspect", "criterion", "label")  # names of what a definition is of
-_RULE_KEYS = frozenset(["trait", "principle", "rule", "statement", "clause"])  # of these no page has its own
-_NAME_KEYS = ("domain", "name", "title")
-_LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
-_MORE_LIST_KEYS = ("articles", "guidelines", "tenets", "commandments", "laws", "policies", "directives", "standards")
-_NESTED_KEYS = (*_LIST_KEYS, "subrules", "sub_rules", "children", "items", "subsections")
-# Chats, data sets and what explains a rule: texts under these are no rules.
-_NO_RULES = _words(
-    "messages conversations conversation dialogue prompt completion response question questions "
-    "additional_questions answer example examples input output role metadata meta author authors license "
-    "source critic critique critique_request critic_request revision revision_request"
-)
-_WHO_KEYS = ("role", "from", "speaker", "sender")
-_WHO = _words("system user human assistant gpt bot chatbot model ai tool function developer customer agent")
-_REPLIES = {
-    **dict.fromkeys(("good", "good_example", "good_response", "good_reply", "good_examples"), "Good reply"),
-    **dict.fromkeys(("bad", "bad_example", "bad_response", "bad_reply", "bad_examples"), "Bad reply"),
-}
-_ASKS = ("user", "prompt", "query", "input", "question")
-_ANSWERS = ("expected", "output", "response", "reply", "answer", "completion", "assistant", "text")
-# Lists of examples by their mark: `{"positive": [{"input", "output"}, ...], "negative": [...]}`.
-_MARKED_LISTS = {
-    **dict.fromkeys(("positive", "good", "correct", "do", "compliant"), "Good reply"),
-    **dict.fromkeys(("negative", "bad", "incorrect", "dont", "noncompliant"), "Bad reply"),
-}
-_REASON_KEYS = ("rationale", "reason", "reasons", "reasoning", "why", "explanation", "justification")
-# What stands over a list of what to do or not to do; keys without their marks ("don't", "do_not", "DoNot").
-_LEADS = {
-    re.sub(r"\W", "", lead.lower()): lead
-    for lead in (
-        *("Do:", "Always:", "Must:", "Should:", "May:", "Allowed:", "Permitted:", "Required:", "Exceptions:"),
-        *("Don't:", "Do not:", "Never:", "Must not:", "Should not:", "May not:", "Avoid:", "Not allowed:"),
-        *("Forbidden:", "Prohibited:", "Disallowed:"),
-    )
-} | {"dos": "Do:", "donts": "Don't:"}
-# A longer key over a list of things (`Forbidden topics`, `never_say`); `Never lie` over sentences is a rule's name.
-_NAMED_LEAD = re.compile(
-    r"(?P<kind>forbidden|prohibited|disallowed|banned)\b"
-    r"|(?:never|do not|don[’']?t|avoid)(?P<verb> (?:ever )?(?:do|say|use|discuss|mention|reveal|share|give|these|topics"
-    r"|words|phrases)\Z)?\b",
-    re.IGNORECASE,
-)
-_MAX_THING_WORDS = 3
-# Of a mapping beside a rule's text only these hold rules: `parameters: {required: [...]}` is a schema.
-_CONDUCT = _words("behavior behaviour behaviors behaviours conduct guidelines constraints")
-_SCHEMA = _words("parameters properties schema $schema arguments")
-# What says something of a file or a rule, and nothing of the assistant.
-_ABOUT = _words(
-    "id name title dimension domain version date created created_at updated updated_at author authors license licence "
-    "source sources url link language lang tag tags type kind status slug model metadata meta $schema schema key order "
-    "questions additional_questions"
-)
-_OFF_WORDS = _words("deprecated removed disabled inactive rejected obsolete archived retired draft")
 _MAX_DEPTH = 20
 QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
 _YAML_BEGINS = re.compile(
     r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
     r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
-    rf"(?:-[ \t]+(?:id|name|dimension|{'|'.join(_TEXT_KEYS)}):[ \t]"
-    rf"|(?:{'|'.join(_LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
+    rf"(?:-[ \t]+(?:id|name|dimension|{'|'.join(TEXT_KEYS)}):[ \t]"
+    rf"|(?:{'|'.join(LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
 )
 _COMMENTS = r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
 _STUDY = re.compile(r"^arms:", re.MULTILINE)
@@ -157,7 +124,7 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
 
     def gather(value: object, way: tuple[str, ...], depth: int) -> None:
         if isinstance(value, dict) and depth and not _is_off(value):
-            said = _ABOUT | frozenset(_WHO_KEYS) if _is_turn(value) else _ABOUT
+            said = ABOUT | frozenset(WHO_KEYS) if _is_turn(value) else ABOUT
             for key, inner in value.items():
                 if str(key).lower() not in said:
                     gather(inner, (*way, str(key)), depth - 1)
@@ -166,7 +133,7 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
                 gather(inner, way, depth - 1)
         elif isinstance(value, str) and value.strip() and not used & {value, " ".join(value.split())}:
             texts.setdefault(".".join(way), []).append(" ".join(value.split()))
-        elif not isinstance(value, str | list | dict | None) and {*way[-1:]} & {*_TEXT_KEYS, *_LIST_KEYS}:
+        elif not isinstance(value, str | list | dict | None) and {*way[-1:]} & {*TEXT_KEYS, *LIST_KEYS}:
             texts.setdefault(".".join(way), []).append(f"{value} (no text: put it in quotes)")
 
     for value in values:
@@ -180,7 +147,7 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
 def _is_turn(value: Mapping[str, object]) -> bool:
     """Return whether an entry is a turn of a chat (`{"role": ..., "content": ...}`, `{"from": "human", ...}`)."""
     has_both = "role" in value and "content" in value
-    return has_both or any(str(value.get(key, "")).lower() in _WHO for key in _WHO_KEYS)
+    return has_both or any(str(value.get(key, "")).lower() in WHO for key in WHO_KEYS)
 
 
 def _examples(value: Mapping[str, object]) -> Iterator[str]:
@@ -190,27 +157,27 @@ def _examples(value: Mapping[str, object]) -> Iterator[str]:
     for one in (value, *inner, *([entries] if isinstance(entries, dict) else [])):
         replies = [
             f"**{label}:** {' '.join(reply.split())}"
-            for key, label in _REPLIES.items()
+            for key, label in REPLIES.items()
             for reply in (one[key] if isinstance(one.get(key), list) else [one.get(key)])
             if isinstance(reply, str) and reply.strip()
         ]
         yield from _asked(one) if replies else ()
         yield from replies
     marked = entries if isinstance(entries, dict) else {}
-    for label, listed in ((label, marked.get(key)) for key, label in _MARKED_LISTS.items()):
+    for label, listed in ((label, marked.get(key)) for key, label in MARKED_LISTS.items()):
         for one in (one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, dict)):
-            replies = [words for name in _ANSWERS for words in _texts_of(one.get(name))]
+            replies = [words for name in ANSWERS for words in _texts_of(one.get(name))]
             yield from [*_asked(one), f"**{label}:** {replies[0]}"] if replies else ()
 
 
 def _asked(value: Mapping[str, object]) -> list[str]:
     """Return the user's turn of an example, as a paragraph under its label."""
-    return [f"**User:** {words}" for key in _ASKS for words in _texts_of(value.get(key))][:1]
+    return [f"**User:** {words}" for key in ASKS for words in _texts_of(value.get(key))][:1]
 
 
 def _reasons(value: Mapping[str, object]) -> tuple[str, ...]:
     """Return the reasons that the data gives for a rule, each a paragraph."""
-    return tuple(words for key in _REASON_KEYS for words in _texts_of(value.get(key)))
+    return tuple(words for key in REASON_KEYS for words in _texts_of(value.get(key)))
 
 
 def _lists(value: Mapping[str, object]) -> tuple[str, ...]:
@@ -222,9 +189,9 @@ def _lists(value: Mapping[str, object]) -> tuple[str, ...]:
 
 def _leads(value: Mapping[str, object]) -> dict[str, str]:
     """Return the keys over lists of what to do and not to do, each with the lead that it is."""
-    if _SCHEMA & value.keys():
+    if SCHEMA & value.keys():
         return {}
-    leads = {key: _LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") or _named_lead(key, value) for key in value}
+    leads = {key: LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") or _named_lead(key, value) for key in value}
     texts = {key: _texts_of(value[key]) for key, lead in leads.items() if lead}
     # `required: yes` is a flag, and `required: [name]` a schema's.
     lists = {key for key, lead in leads.items() if isinstance(value[key], list) and lead != "Required:"}
@@ -235,12 +202,12 @@ def _leads(value: Mapping[str, object]) -> dict[str, str]:
 def _named_lead(key: object, value: Mapping[str, object]) -> str:
     """Return the lead that a longer key is over its list, or an empty text."""
     words = " ".join(re.split(r"[\s_-]+", str(key).strip(" :")))
-    found, entries = _NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
-    if not isinstance(entries, list) or key in _REPLIES or (found is not None and " " not in words):
+    found, entries = NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
+    if not isinstance(entries, list) or key in REPLIES or (found is not None and " " not in words):
         return ""
     if found is None:
         return lead_of_tag(words) if words.lower() != "no" else ""  # Norwegian, beside "en"
-    is_lead = found["kind"] or found["verb"] or all(len(one.split()) <= _MAX_THING_WORDS for one in _texts_of(entries))
+    is_lead = found["kind"] or found["verb"] or all(len(one.split()) <= MAX_THING_WORDS for one in _texts_of(entries))
     return f"{words[0].upper()}{words[1:]}:" if is_lead else ""
 
 
@@ -295,9 +262,9 @@ def json_front_matter(text: str) -> str:
         return ""
     rest = text[end:]
     is_prose = rest.lstrip(" \t").startswith("\n") and rest.strip() and rest.lstrip()[0] not in "{}[],"
-    if not isinstance(value, dict) or not is_prose or value.keys() & _RULE_KEYS:
+    if not isinstance(value, dict) or not is_prose or value.keys() & RULE_KEYS:
         return ""
-    return "" if any(isinstance(value.get(key), list | dict) for key in _LIST_KEYS) else text[:end]
+    return "" if any(isinstance(value.get(key), list | dict) for key in LIST_KEYS) else text[:end]
 
 
 def _yaml_value(text: str, where: str) -> object:
@@ -332,31 +299,42 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
             yield from [Rule(text=entry, domain=domain)] if is_text else _rules(entry, domain, depth - 1)
     elif isinstance(value, dict) and _is_turn(value):
         return
-    elif isinstance(value, dict) and (key := next((k for k in _TEXT_KEYS if isinstance(value.get(k), str)), "")):
+    elif isinstance(value, dict) and (key := next((k for k in TEXT_KEYS if isinstance(value.get(k), str)), "")):
         identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
         if key == "definition":
-            name = name or next((value[one] for one in _DEFINED_KEYS if isinstance(value.get(one), str)), "")
+            name = name or next((value[one] for one in DEFINED_KEYS if isinstance(value.get(one), str)), "")
         is_off = _is_off(value)
-        within = [inner for name, inner in value.items() if isinstance(inner, dict) and str(name).lower() in _CONDUCT]
-        lists = tuple(words for one in (value, *within) for words in _lists(one))
+        within = [inner for name, inner in value.items() if isinstance(inner, dict) and str(name).lower() in CONDUCT]
+        text, denied = _under_verdict(value, value[key])
+        lists = denied + tuple(words for one in (value, *within) for words in _lists(one))
         beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
         is_new = key == "definition" or any(beside.values())
-        about = {"id": str(identity), "name": str(name), "domain": domain, "text": value[key], "is_off": is_off}
+        about = {"id": str(identity), "name": str(name), "domain": domain, "text": text, "is_off": is_off}
         yield Rule.model_validate({**about, **beside, "is_nested": is_new})
         # A text over a list of rules introduces them; one with subrules is a rule itself.
-        for inner in _NESTED_KEYS if depth and not is_off else ():
+        for inner in NESTED_KEYS if depth and not is_off else ():
             is_below = isinstance(value.get(inner), list | dict)
             yield from map(_as_nested, _rules(value[inner], str(name or domain), depth - 1) if is_below else ())
     elif depth and isinstance(value, dict) and not _is_off(value):
-        own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
+        own = next((str(value[key]) for key in NAME_KEYS if key in value), domain)
         if lists := _lists(value):
             about = {"id": str(value.get("id", "")), "name": "" if own == domain else own, "domain": domain}
             beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
             yield Rule.model_validate({**about, **beside, "is_nested": True})
             yield from _of_names(_named(value), own, depth)
-        for key in _NESTED_KEYS if lists else (*_LIST_KEYS, *_MORE_LIST_KEYS):
+        for key in NESTED_KEYS if lists else (*LIST_KEYS, *MORE_LIST_KEYS):
             found = _rules(value.get(key, []), own, depth - 1)
-            yield from map(_as_nested, found) if key in _MORE_LIST_KEYS else found
+            yield from map(_as_nested, found) if key in MORE_LIST_KEYS else found
+
+
+def _under_verdict(value: Mapping[str, object], text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a rule's text, or as a list under its lead where a field denies it (`effect: deny`, `allowed: false`)."""
+    said = [words for key in VERDICT_KEYS for words in _texts_of(value.get(key))]
+    leads = [LEADS.get(re.sub(r"[\W_]+", "", words.lower()), "") for words in said]
+    leads += ["Not allowed:" for key in PERMISSION_KEYS if value.get(key) is False]
+    lead = next(filter(is_denial, leads), "")
+    is_denied = lead and text.strip() and not denies_itself(text)
+    return ("", (f"{lead}\n\n- {' '.join(text.split())}",)) if is_denied else (text, ())
 
 
 def _as_nested(rule: Rule) -> Rule:
@@ -365,7 +343,7 @@ def _as_nested(rule: Rule) -> Rule:
 
 def _named(value: Mapping[str, object]) -> dict[str, object]:
     """Return what of a mapping with lists of what to do are rules under their names."""
-    known = {*_leads(value), *_NESTED_KEYS, *_REASON_KEYS, *_REPLIES, *_MARKED_LISTS, *_ABOUT, *_NO_RULES, *_SCHEMA}
+    known = {*_leads(value), *NESTED_KEYS, *REASON_KEYS, *REPLIES, *MARKED_LISTS, *ABOUT, *NO_RULES, *SCHEMA}
     return {
         str(key): inner
         for key, inner in value.items()
@@ -377,12 +355,12 @@ def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
     """Yield the rules of objects whose keys are names: `{"Honesty": ["Ada never lies.", ...], "1": "Ada asks."}`."""
     if not depth or not isinstance(value, dict) or _is_turn(value) or _is_off(value):
         return
-    no_rules = _NO_RULES & {str(key).lower() for key in value}
+    no_rules = NO_RULES & {str(key).lower() for key in value}
     if no_rules or not all(isinstance(inner, str | list | dict) for inner in value.values()):
         return
     for name, inner in value.items():
         own = str(name)
-        if own.lower() in _SCHEMA:
+        if own.lower() in SCHEMA:
             continue
         if isinstance(inner, str):
             words = inner if len(inner.split()) > 1 else ""
@@ -397,4 +375,4 @@ def _is_off(value: Mapping[str, object]) -> bool:
     """Return whether an entry says that it does not hold."""
     flags = any(value.get(key) is False for key in ("enabled", "active"))
     flags |= any(value.get(key) is True for key in ("disabled", "deprecated", "removed", "archived", "hidden"))
-    return flags or str(value.get("status", "")).strip().lower() in _OFF_WORDS
+    return flags or str(value.get("status", "")).strip().lower() in OFF_WORDS

@@ -19,7 +19,9 @@ from midspec.core.records import Clause
 _NEVER = (
     r"nooit|niet(?!-| alleen\b)|geen|aldrig|aldri|inte(?! bara\b| minst\b)|ikke(?! bare\b| kun\b| mindst\b)|nigdy"
     r"|nie(?! tylko\b| jen\b)|nikdy|nesm\w+|asla|değil|ніколи|đừng|chớ|jangan|ποτέ|δεν|μην?"
-    r"|älä|ei (?:saa|koskaan)|soha|să nu|nu (?:trebuie|este permis)"
+    r"|älä|ei (?:saa|koskaan|tee)|soha|nem (?:szabad|tesz|tehet|csinál)|să nu|nu (?:trebuie|este permis|face)|huwag"
+    r"|ne (?:smij\w+|sme(?:jo|ju)?|radi|počne|csinálj\w*)"
+    r"|no (?:se )?(?:debe\w*|hac(?:e[rns]?|emos)|hag(?:a[ns]?)|puede[ns]?|permit(?:e[ns]?|id[oa]s?))"
 )
 # Of Vietnamese and Indonesian, where these stand before any word that they negate ("Nói không đúng").
 _NOT = (
@@ -28,32 +30,36 @@ _NOT = (
 )
 _NEVER_ALONE = (
     r"(?<!\w)(?:لا(?! بد| بأس| شك| سيما| يزال| تزال)|لن|ليس(?! فقط)|ولا(?! سيما)|عدم)(?!\w)"
-    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|করবেন না|কখন(?:ও|ই) না"
-    r"|نہیں|نہ کر\w+|نباید|هرگز|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
+    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|(?<!\S)न(?= (?!केवल|सिर्फ|कि))"
+    r"|(?:করবেন|যাবে|করা|উচিত) (?:না|নয়)|কখন(?:ও|ই) না"
+    r"|نہیں|نہ کر\w+|(?<!\w)نکن\w*|نباید|هرگز|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
 )
 _FORBIDDEN = (
     r"verboden|vermijd\w*|verbod\w*|förbjud\w*|förbud\w*|undvik(?!ande)\w*|forbud\w*|forbudt|undgå\w*|unngå\w*|zaka[zž]\w*|zabron\w*"
     r"|unika(?:ć|j\w*|n\w{1,2}|my)"
     r"|(?<=\w )(?<!s )(?<!de )(?<!en )(?<!et )(?<!är )(?<!ina )(?<!åra )(?<!gra )(?<!dra )(?<!nga )(?<!lla )unika"
     r"|zákaz(?:y|u|em|ů|ech)?|zakázá?(?:n\w*|no|at)|vyh(?:n[ěiú]|nou|ýb)\w*|vyvar\w*|od(?:mít|miet)\w*"
-    r"|nedělat|nerob(?:iť|te)|kielle[dt]\w*|vältä\w*|tilos|tiltott|kerülend\w*|interzis\w*|zabranjen\w*|izb(?:je|e)gav\w*"
-    r"|uzak dur\w*|(?:izin verilmey|kabul edilmey|istenmey|yapılmay)\w*|yapılmaması\w*|забран\w*|забрањ\w*|избягв\w*"
+    r"|nedovolen\w*|nepovolen\w*|niedozwol\w*|neděl(?:at|á\w*|ej\w*)|nerob(?:iť|te|í)|kielle[dt]\w*|vältä\w*|tilos|tiltott|kerülend\w*|interzis\w*|zabranjen\w*|izb(?:je|e)gav\w*"
+    r"|uzak dur\w*|(?:izin verilmey|kabul edilmey|istenmey|yapılmay)\w*|yapılmaması\w*"
+    r"|(?:yap|et|ver|söyle|kullan|paylaş)m[ae](?:m[ae]s[ıi]|d[ıi]k)\w*|недопустим\w*|забран\w*|забрањ\w*|избягв\w*"
     r"|\w{2,}m[ae](?:y[ıi]n(?:[ıi]z)?|m[ae]l[ıi]\w*)(?=\W*\Z)|(?<!\w )yapma(?=\W*\Z)"
-    r"|yasak\w*|kaçın(?!ıl?maz)\w*|заборон\w*|уника(?!ль)\w*|cấm|tránh(?! thai)|dilarang|larangan|hindari|απαγορ\w*"
+    r"|yasak\w*|kaçın(?!ıl?maz)\w*|заборон\w*|уника(?!ль)\w*|cấm|tránh(?! thai)|dilarang|larangan|hindari"
+    r"|pantangan|bawal|απαγορ\w*"
 )
-_FORBIDDEN_ALONE = r"নিষিদ্ধ|ممنوع|پرہیز|پرهیز|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
+_FORBIDDEN_ALONE = r"নিষিদ্ধ|ممنوع|غير مسموح|נאסר|پرہیز|پرهیز|محظور|يُ?حظر|تجنب|निषिद्ध|वर्जित|मना है|หลีกเลี่ยง|ต้องห้าม"
 # "including but not limited to", "not only kind, but also:"
 _NO_LIMIT = r" (?:limited|restricted|confined) to\b| (?:only|just|merely|simply)\b[^:]{0,300}\bbut\b"
 # Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
 _NEGATIONS = (
     rf"\b(?:not(?!{_NO_LIMIT})|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
-    r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti[ -]?patterns?|don[’']?ts|dont|red lines?"
+    r"|prohibit(?:s|ed|ions?)?|banned|disallow(?:s|ed)?|out-of-scope uses?|unacceptable"
+    r"|anti[ -]?patterns?|don[’']?ts|dont|red lines?"
     r"|nicht(?! (?:nur|beschränkt)\b)|niemals|kein\w*|verboten"
     r"|vermeid\w*|jamais|pas(?! (?:seulement|limit))|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
     r"|non(?!-| solo\b| si limita)|mai|vietat\w*|não(?! (?:só|apenas|somente|se limitam?)\b)"
     r"|никогда|не(?! (?:только|ограничива\w+)\b)|нельзя|запрещ\w*)\b"
     r"|n[’']t\b|不(?!限于|局限|仅|只是|光(?![彩明荣])|但)|勿|禁|ません"
-    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|금지"
+    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|안 되는|금지"
     rf"|\b(?:{_NEVER}|{_NOT}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
     r"|\b(?!olmazsa olmaz|olmazlar)(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
@@ -67,7 +73,10 @@ _MORE_NEGATIONS = (
 )
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
-    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non[ -]?goals?|out of scope|taboos?|no[ -]?gos?"
+    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|non[ -]?goals?|out[ -]of[ -]scope"
+    r"|taboos?|no[ -]?gos?|(?<!\w )(?:den(?:y|ied)|restricted|ineligible)(?=\W*\Z)"
+    r"|(?<!\w )(?:black|deny)[ -]?list(?:ed)?|(?:must|shall)[ -]nots?(?=\W*\Z)"
+    r"|unsupported(?= (?:requests?|uses?|topics?|tasks?)\b)"
     r"|(?:blocked|denied|restricted|excluded)(?= (?:content|topics?|subjects?|targets?|words?|phrases?|requests?"
     r"|actions?|behaviou?rs?|commands?|domains?)\b)|(?:hard|soft)coded (?:behaviou?rs |defaults )?(?:\(always )?off\b"
     r"|off[ -]limits|out of bounds(?=\W*\Z)|no-nos?|zero tolerance|block ?list|hard (?:limit|line|stop)s?"
@@ -75,7 +84,7 @@ _KINDS = (
     r"|forbidden|banned|disallowed|unacceptable"
     r"|anti[ -]?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
     rf"|vietat\w*|proibi\w*|запре\w*|NG|{_FORBIDDEN})\b|{_FORBIDDEN_ALONE}"
-    r"|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|금지|지 ?말"
+    r"|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|NG(?=[\u3040-\u9fff])|금지|금기|지 ?말"
 )
 # What negates a clause itself. "Refuse fair wishes" and "Guess rather than ask" under "Don't" are denied from there, as
 # are "Offer no reason" and "Cite sources not checked": "no" and "not" are the clause's own at its begin or behind
@@ -134,6 +143,8 @@ _BEGINS_DENYING = re.compile(
     r"(?:(?:do|must|should|may|can) not|never|dont)\b(?! (?:know|mind)\b)|not (?:to|allowed|permitted|acceptable|ok)\b",
     re.IGNORECASE,
 )
+# `❌ Overpromising`, over a list, a quotation or sentences.
+_CROSSED = re.compile(r"[^\w✅✔✓☑👍]*?[❌✖✗✘❎👎🚫](?![^✅✔✓☑👍]*[✅✔✓☑👍])[^✅✔✓☑👍]*\w")
 _NAMES_A_KIND = re.compile(_KINDS, re.IGNORECASE)
 # "Do not lend banned keys" forbids one thing, whatever words are in it.
 _FORBIDS_A_THING = re.compile(
@@ -174,13 +185,19 @@ _POINTS_ON = re.compile(
     r"(?: \w+){0,2}\W*\Z|(?:以下|下列|次の|다음)[^。]{0,8}\W*\Z",
     re.IGNORECASE,
 )
+# What leads to more of what the sentence or the list before it is about.
+_INCLUDES = re.compile(
+    r"\W*(?:(?:this|these|it|that|which) (?:also )?(?:includes?|means|covers?)"
+    r"|(?:some )?examples?(?: \w+){0,3} (?:include|are)|for (?:example|instance)|specifically|in particular|namely)\b",
+    re.IGNORECASE,
+)
 LEAD_ENDS = (":", "：")
 
 
 @lru_cache(maxsize=4096)
 def is_denial(text: str) -> bool:
     """Return whether a heading, or what leads to a list, says that what stands under it is not to be."""
-    return _DENIES.search(text) is not None
+    return _DENIES.search(text) is not None or _CROSSED.match(text) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -219,6 +236,8 @@ def _is_kind(title: str) -> bool:
 
     Under one that forbids a single thing ("Don't flatter") they say why.
     """
+    if _CROSSED.match(title):
+        return True
     n_words = sum(any(map(str.isalnum, word)) for word in title.split())
     if n_words > _MAX_KIND_WORDS or _ASKS.match(title) or _HANDLES.match(title) or _NAMES_BOTH.search(title):
         return False
@@ -272,12 +291,14 @@ def stand_over(clauses: Sequence[Clause], titles: Sequence[str]) -> list[Over]:
         leads = _leads_on(clause, following)
         opened = _still_open(opened, clauses, index, leads=leads)
         over = _over(clauses, [at for _, at in opened], title)
-        if clause.kind == "sentence" and not leads and not is_kind:
+        if clause.kind == "sentence" and ((not leads and not is_kind) or clause.depth):
             over = Over()
         found.append(over)
         if leads:
             is_nested = following is not None and following.kind == "item" and following.depth > clause.depth
-            depth = -1.0 if clause.kind == "sentence" else clause.depth - (0.0 if is_nested else 0.5)
+            depth = clause.depth - (0.0 if is_nested else 0.5)
+            if clause.kind == "sentence":
+                depth = -0.75 if opened else -1.0
             opened = [entry for entry in opened if entry[0] < depth]
             opened.append((depth, index))
     return found
@@ -316,11 +337,18 @@ def _still_open(
 ) -> list[tuple[float, int]]:
     """Return the leads that lead to a clause: a sentence ends all, an item those of its depth or deeper.
 
-    A lead of the same list leads to the items after it, and not to the next lead.
+    A lead of the same list leads to the items after it, and not to the next lead. `This includes:` goes on with the
+    lead or the denial before it, and a footnote of an item (a sentence with a depth) ends nothing.
     """
     clause = clauses[index]
+    if clause.kind == "sentence" and clause.depth:
+        return opened
     if clause.kind == "sentence":
-        return []
+        if not leads or not index or not _INCLUDES.match(clause.text):
+            return []
+        before = clauses[index - 1]
+        is_denied = before.kind == "sentence" and not before.depth and denies_itself(before.text)
+        return [(-1.0, index - 1)] if is_denied else [entry for entry in opened if entry[0] <= -1.0]
     if clause.kind in ("code", "example"):
         return opened if opened and opened[-1][1] == index - 1 else []
     return [entry for entry in opened if entry[0] < clause.depth - 0.5 * leads]

@@ -30,11 +30,16 @@ from midspec.spec._label_words import (
 _NOT_TO_SAY = (
     r"(?:what )?not to say|(?:do not|don['’]t|never|avoid) say(?:ing)?|instead of saying|counter-?example|anti-?pattern"
 )
+# `Not recommended:`, `Less ideal response:`.
+_GOOD = "|".join(word for word, mark in (MARK_OF | QUALITY_OF).items() if mark == "GOOD")
+_NOT_GOOD = rf"(?:not|non|less|least)[ -](?:(?:so|as|very|quite) )?(?:{_GOOD})"
 _LABELS = (
     (_NOT_TO_SAY, "BAD", False),
+    (rf"{_NOT_GOOD} (?:response|reply|answer|output|completion|example|version)", "BAD", False),
+    (rf"{_NOT_GOOD}|not like this", "BAD", True),
     (r"what (?:to|you can) say|say (?:this|instead|this instead)", "GOOD", False),
     (r"do not|don['’]t|never|avoid|not this|instead of|rather than|wrong|fail|failed|no", "BAD", True),
-    (r"do|say|prefer|(?:but )?this|right|pass|passed|chosen|yes", "GOOD", True),
+    (r"do|say|prefer|(?:but |like )?this|right|pass|passed|chosen|yes", "GOOD", True),
 )
 _WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
 _ONE = r"(?:an? |the |una? |uno |une |eine[rs]? )?"
@@ -42,7 +47,7 @@ _BARE_EXAMPLE = re.compile(r"\s*examples?(?:\s+\d{1,3})?\s*")
 _SAYS = words_of("says said asks asked writes wrote replies replied answers answered")
 _BEFORE_LABEL = re.compile(
     rf"{_ONE}\s*examples?\s+(?:of|de|d['’]|di|für|von)\s+{_ONE}"
-    r"|(?:an?|una?|une|eine[rs]?|uma?)\s+(?=\w+\s+(?:example|response|reply|answer)\b)|less (?=ideal\b)"
+    r"|(?:an?|una?|une|eine[rs]?|uma?)\s+(?=\w+\s+(?:example|response|reply|answer)\b)"
 )
 # In brackets behind a label: what is shown there is not to be done.
 _NOT_SO = re.compile(

@@ -11,9 +11,10 @@ def words_of(text: str) -> frozenset[str]:
 
 _WORDS = {
     "GOOD": "good better best great ideal correct right acceptable preferred desired desirable recommended compliant "
-    "complies",
+    "complies optimal preferable",
     "BAD": "bad worse worst poor wrong incorrect unacceptable undesired undesirable dispreferred discouraged "
-    "noncompliant non-compliant violating violates violation rejected harmful",
+    "noncompliant non-compliant violating violates violation rejected harmful suboptimal "
+    "sub-optimal inferior",
     "OK": "ok okay borderline mixed",
 }
 MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}

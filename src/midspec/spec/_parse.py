@@ -233,7 +233,11 @@ class _Reader:
         for block in (block for block in blocks if block.kind != "heading"):
             texts: list[str] = []
             for kind, words in self._read(block):
-                clause_id, depth = ids.new("clause", words), block.level if kind == "item" else 0
+                depth = block.level if kind == "item" else 0
+                is_lead = bool(texts) and texts[-1].rstrip("*_ ").endswith((":", "："))
+                if kind == "sentence" and (block.kind in ("item", "row") or is_lead):  # a footnote of it
+                    depth = block.level + 1 if block.kind == "item" else 1
+                clause_id = ids.new("clause", words)
                 clauses.append(Clause(id=clause_id, text=words, section_id=section_id, kind=kind, depth=depth))
                 texts.append(words)
             if texts:

@@ -305,7 +305,7 @@ def _letters(lines: list[str], prose: list[int]) -> None:
     """Write lists by letters or Roman numerals, two items or more in order, as Markdown's; a heading ends all.
 
     Under a question they are answers to choose from, and stay. So do `(a)` and `A.` at a line's begin, where each is a
-    sentence by itself, or a heading; indented, they are parts of an item.
+    sentence by itself, or a heading; indented, or `(a)` under a lead, they are parts of it.
     """
     found: list[list[int]] = []
     lists: dict[tuple[str, str], tuple[set[str], list[int]]] = {}
@@ -319,7 +319,8 @@ def _letters(lines: list[str], prose: list[int]) -> None:
             expected, items = lists.get(style, (set[str](), list[int]()))
             if label not in expected:
                 items = []
-                is_list = style[1] in (".a", ")a") or len(indent.lstrip(">")) > 1
+                is_led = style[1] == "()a" and before.endswith((":", "："))
+                is_list = style[1] in (".a", ")a") or len(indent.lstrip(">")) > 1 or is_led
                 if is_list and label in ("a", "A", "i") and not before.endswith("?"):
                     found.append(items)
             items.append(at)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Set
 from dataclasses import dataclass, field
 
 from midspec.spec._data import json_front_matter
 from midspec.spec._editors import without_editors_lines
-from midspec.spec._examples import example_label, mark_of
+from midspec.spec._examples import example_label
 from midspec.spec._hidden import Part, without_first_comments, without_hidden
+from midspec.spec._html import without_tags
 from midspec.spec._lists import with_plain_lists
 from midspec.spec._notes import with_plain_notes
 from midspec.spec._page import read_page, turns_of_page
 from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
-from midspec.spec._tags import BLOCK_TAGS, KNOWN_TAGS, WRAPPERS, is_turn_tag, opens_turns
+from midspec.spec._tags import KNOWN_TAGS, WRAPPERS, is_turn_tag, opens_turns
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
@@ -76,9 +76,6 @@ _DEFINITION = re.compile(r" {0,3}:[ \t]+(?P<text>\S.*)$")
 _NO_TERM = re.compile(r"[ \t]*(?:#|[-*+>|:][ \t|]|\d{1,9}[.)][ \t]|$)|.*[.!?:|][ \t]*$")
 
 _COMPONENT = re.compile(r"</([A-Z][a-z]+[A-Za-z]*)>|^[ \t]*</([A-Za-z][\w.-]*)>[ \t]*$")
-_TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)(?:\s[^<>\n]*|/)?>")
-_BREAKS = frozenset(f"{BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
-_IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
 
 
 @dataclass
@@ -271,7 +268,7 @@ class _Lines:
         if "^[" in line:
             line = _INLINE_NOTE.sub(self._note, line)
         if "<" in line:
-            self.out += [(part, number) for part in _without_tags(_NUMBER_MARK.sub("", line), self.components)]
+            self.out += [(part, number) for part in without_tags(_NUMBER_MARK.sub("", line), self.components)]
         else:
             self.out.append((line, number))
 
@@ -360,36 +357,3 @@ class _Lines:
 
 def _is_attributes(marks: str) -> bool:
     return bool(re.fullmatch(rf":?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*", marks))
-
-
-def _without_tags(line: str, components: Set[str]) -> list[str]:
-    """Return a line without HTML: headings, items and paragraphs become those of Markdown, on lines of their own."""
-    parts, summary = [""], None
-    at = 0
-    for match in _TAG.finditer(line):
-        name = (match["name"] or "").lower()
-        if name not in KNOWN_TAGS and match["name"] not in components:
-            continue
-        parts[-1] += line[at : match.start()]
-        at = match.end()
-        if match["name"] in components:
-            parts.append("")
-        elif name in ("h1", "h2", "h3", "h4", "h5", "h6"):
-            parts += [""] if match["end"] else ["", "#" * int(name[1]) + " "]
-        elif name in _BREAKS:
-            if name == "summary" and match["end"] and summary is not None:
-                # `Why` over a text that folds is its label; a whole sentence is a sentence.
-                words = parts[-1].strip()
-                label = [f"**{words}:**", ""] if mark_of(words) else [""]
-                parts[summary:] = parts[summary:] if _IS_SENTENCE.search(words) else label
-            summary = len(parts) if name == "summary" and not match["end"] else None
-            parts += ["- "] if name in ("li", "dt", "tr") and not match["end"] else [""]
-        elif name in ("td", "th") and not match["end"]:
-            parts[-1] += "" if parts[-1].strip() in ("", "-") else "; "
-        elif name in ("br", "dd"):
-            parts[-1] = parts[-1].rstrip() + " "
-    parts[-1] += line[at:]
-    if at == 0:
-        return [line]
-    kept = [part.rstrip() for part in parts]
-    return [part for index, part in enumerate(kept) if part.strip(" -#") or index in (0, len(kept) - 1)]
