@@ -104,7 +104,16 @@ def test_turns_that_a_table_keeps_as_python_prints_them_are_no_text(tmp_path):
 
 BAD = [{"label": False}, {"label": 0}, {"label": "False"}, {"kto_tag": False}, {"score": -2}, {"rating": "bad"}]
 BAD += [{"chosen": False}, {"correct": False}, {"rejected": True}, {"thumbs_up": False}, {"feedback": "Thumbs_down"}]
-GOOD = [{"label": True}, {"label": 1}, {"kto_tag": True}, {"score": 0}, {"score": -0.5}, {"rating": 1}]
+BAD += [{"is_safe": False}]
+GOOD = [
+    {"is_safe": True},
+    {"label": True},
+    {"label": 1},
+    {"kto_tag": True},
+    {"score": 0},
+    {"score": -0.5},
+    {"rating": 1},
+]
 GOOD += [
     {"correct": 0},
     {"desirable": 0},

@@ -41,6 +41,19 @@ VENDORS = {
         ],
     },
     "XTuner": {"conversation": [{"system": "S", "input": "Hi", "output": "Hello"}]},
+    "LangChain": {
+        "messages": [{"type": t, "content": c} for t, c in (("system", "S"), ("human", "Hi"), ("ai", "Hello"))]
+    },
+    "parts": {
+        "system": "S",
+        "messages": [
+            {"role": "user", "id": "1", "parts": [{"type": "text", "text": "Hi"}]},
+            {"role": "assistant", "parts": [{"type": "text", "text": "Hello"}]},
+        ],
+    },
+    "distilabel": {"system_prompt": "S", "instruction": "Hi", "generation": "Hello", "model_name": "m"},
+    "turns and an answer": {"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}]}
+    | {"response": "Hello"},
     "three columns": {"system": "S", "user": "Hi", "assistant": "Hello"},
 }
 

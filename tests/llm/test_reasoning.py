@@ -87,6 +87,7 @@ BY_HAND: list[tuple[str, str | None]] = [
     # The end of a turn that the server left in.
     ("{}<|im_end|>", "{}"),
     ("Tea.</s>", "Tea."),
+    ("Tea.<|end_of_text|>", "Tea."),
 ]
 
 

@@ -63,6 +63,12 @@ USED_UP: list[tuple[int, Any]] = [
         },
     ),
     (429, error("Too much", code="SPEND_LIMIT_EXCEEDED")),
+    (402, {"error": "You have depleted your monthly included credits."}),
+    (402, error("This request requires more credits, or fewer max_tokens.", code=402)),
+    (402, {"object": "error", "message": "Insufficient funds", "type": "payment_required"}),
+    (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "not enough balance"}),
+    (403, error("Key limit exceeded (total limit).", code=403)),
+    (403, {"code": "no permission", "error": "Your new team doesn't have any credits or licenses yet."}),
     (429, error("Your project has exceeded its monthly spending cap.")),
     (403, error("Spending limit was reached")),
     (403, error("Key limit exceeded (weekly limit). Manage it in the settings")),
@@ -127,6 +133,17 @@ AWS = "An error occurred ({}) when calling the Converse operation: {}"
         (400, error("The request queue is full."), RateLimitError),
         (400, [error("User location is not supported for the API use.")], ConfigError),
         (400, error("Your organization must be verified to use the model"), ConfigError),
+        (400, error("Organization has been restricted. Reach out to support."), ConfigError),
+        (400, error("The requested model 'x' is not there for you.", code="model_not_supported"), ConfigError),
+        (400, error("Unable to access x.", code="model_not_available"), ConfigError),
+        (400, error("The model `x` has been decommissioned."), ConfigError),
+        (400, {"code": 20012, "message": "Model does not exist."}, ConfigError),
+        (400, error("The model is enabled only for api versions 2024-12-01 and later"), ConfigError),
+        (400, error("Request is aborted by a higher priority request."), ServerFaultError),
+        (400, {"detail": "Function id 'x': DEGRADED function cannot be invoked"}, ServerFaultError),
+        (498, error("Flex tier capacity exceeded", code="capacity_exceeded"), RateLimitError),
+        (400, error("The tool `f` has been removed from the request"), Outcome),
+        (400, error("The request is not enough of a list"), Outcome),
         (400, error("This model is only supported in v1/responses and not here."), ConfigError),
     ],
 )
@@ -277,6 +294,11 @@ def test_a_choice_with_an_error_and_no_end_broke_off(text: str) -> None:
     assert isinstance(failing(completion("network_error", text)), BrokenReplyError)
 
 
+def test_a_filters_error_under_status_200_stops_its_request_and_no_other() -> None:
+    (outcome,), _ = ask(lambda _: web.json_response(error("filtered", code="content_filter")))
+    assert outcome.kind == "filtered"
+
+
 def test_an_error_in_a_list_of_one_is_an_error_under_status_200_too() -> None:
     assert type(failing(web.json_response([error("Quota", code=429)]))) is RateLimitError
 
@@ -293,6 +315,7 @@ def test_a_choice_that_ended_is_whole_whatever_stands_beside_it() -> None:
         ("function_call_filter: MALFORMED_FUNCTION_CALL", "unparsable"),
         ("IMAGE_SAFETY", "filtered"),
         ("repetition_truncation", "truncated"),
+        ("repetition", "truncated"),
     ],
 )
 def test_ends_of_more_servers_are_known(stop: str, kind: str) -> None:

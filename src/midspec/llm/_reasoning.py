@@ -48,7 +48,7 @@ _PLAIN_HARMONY = re.compile(rf"{_BEFORE}(?:assistant)?(?:analysis|commentary)(?=
 _PLAIN_FINAL = "assistantfinal"
 # What ends a turn, or wraps a response, and is not part of it.
 _END = re.compile(
-    r"(?:\s*(?:<\|(?:im_end|end|return|eot_id|endoftext|END_RESPONSE|end_of_solution|call)\|>|</s>|<end_of_turn>|<eos>"
+    r"(?:\s*(?:<\|(?:im_end|end|return|eot_id|endoftext|end_of_text|END_RESPONSE|end_of_solution|call)\|>|</s>|<end_of_turn>|<eos>"
     r"|<turn\|>|\[/INST\]|<\|end_of_box\|>))+\s*$"
 )
 _END_CHARS = 80

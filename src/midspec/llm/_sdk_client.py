@@ -46,7 +46,7 @@ _STOP_WORDS: dict[OutcomeKind, str] = {
     "ok": "stop eos eos_token eos_token_id stop_token stop_sequence stop_str end end_turn endoftext im_end eot_id "
     "normal done finish finished complete completed",
     "truncated": "length max_tokens max_new_tokens max_length max_output_tokens model_length token_limit limit "
-    "model_context_window_exceeded error_limit repetition_truncation",
+    "model_context_window_exceeded error_limit repetition_truncation repetition",
     "filtered": "content_filter content_filtered safety recitation prohibited_content blocklist spii sensitive "
     "risk_control guardrail_intervened policy_violation error_toxic model_armor image_safety image_recitation "
     "image_prohibited_content",

@@ -91,6 +91,8 @@ _UNKNOWN_STATUS = "400"
 # What codes and types of errors stand for.
 _STATUSES = {
     "invalid_request_error": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
     "billing_error": 402,

@@ -48,6 +48,13 @@ _HIDDEN = re.compile(
 _FIRST_COMMENTS = re.compile(r"\s*(?:<!--[^-]*(?:-(?!->)[^-]*)*-->\s*)+(?=---[ \t]*\n[A-Za-z_])")
 _ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
 _BLOCKS_IN_CELL = re.compile(r"</?(?:p|div|ul|ol|li)\b[^<>]*>", re.IGNORECASE)
+# An item of a page, up to what is a block of its own; in code it is none.
+_ITEM = re.compile(
+    rf"{_FENCED}|{_SPAN}"
+    r"|<li\b(?P<more>[^<>]*)>(?P<words>[^<]*(?:<(?!/?(?:li|[uod]l|table|pre|h[1-6]|details)\b)[^<]*)*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_MARKDOWN_LINE = re.compile(r"^[ \t]*(?:[-*+>#|]|\d{1,9}[.)][ \t]|`{3}|~{3})", re.MULTILINE)
 _CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
 
 
@@ -102,7 +109,8 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
         left_out.append(Part(n_lines, last, kind, match[0]))
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
-    return _HIDDEN.sub(hide, text)
+    shown = _HIDDEN.sub(hide, text)
+    return _ITEM.sub(_in_one_line, shown) if "<li" in shown.lower() else shown
 
 
 def without_first_comments(text: str) -> str:
@@ -135,6 +143,19 @@ def _marked(comment: str, before: str, after: str, *, is_long: bool) -> str | No
     label = f"{verdict['verdict'].upper()} reply{f' ({why.strip()})' if why else ''}"
     is_alone = not before.strip(" \t>-*+") and not after.strip()
     return f"**{label}:**" if is_alone else f"\x06{label}\x06"
+
+
+def _in_one_line(match: re.Match[str]) -> str:
+    """Write an item of a page in one line, the last of its lines; one that holds blocks of Markdown stays."""
+    words = match["words"]
+    if words is None or not words.strip() or _MARKDOWN_LINE.search(words):
+        return match[0]
+    is_closed = match.string[match.end() : match.end() + 4].lower() == "</li"
+    if not is_closed and re.search(r"\n[ \t]*\n", words.strip()):  # `<li>` is named in a text
+        return match[0]
+    more = " ".join(match["more"].split())
+    line = " ".join(_BLOCKS_IN_CELL.sub(" ", words).split())
+    return "\n" * match[0].count("\n") + f"<li{f' {more}' if more else ''}>{line}"
 
 
 def _as_rows(html: str) -> str:

@@ -25,7 +25,8 @@ class Clause(Strict):
     example with its replies and their marks.
 
     `id` is the hash of the normalised text and its occurrence number, so it survives edits elsewhere in the spec
-    and does not change when placeholders are filled. `depth` is of list items: how many lists it stands in, but one.
+    and does not change when placeholders are filled. `depth` is of list items: how many lists it stands in, but one;
+    a sentence with a depth is the footnote of an item, a row or a lead.
     """
 
     id: str
