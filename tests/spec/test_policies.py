@@ -91,6 +91,7 @@ TALKED = "example: User: Is it late?\nReply marked GOOD: Yes. By an hour.\nReply
             ['✗ Overpromising: "You will surely get it!"', '"Five days."'],
         ),
         ("# Desk\n\n## ❌ Too stiff with any of our guests\n\n- Sir\n", ["❌ Too stiff with any of our guests: Sir"]),
+        ("# Desk\n\n## ❌ Don't flatter\n\nPraise must be earned.\n", ["Praise must be earned."]),
         ("# Desk\n\n## ✅ / ❌ Tone\n\n- Ask.\n\n## 🔴 Priority 1\n\n- Wait.\n", ["Ask.", "Wait."]),
         # Labels that say "good" and mean the opposite.
         (f"{TALK}**Less ideal response:** Who knows. Not me.\n", [f"{TALKED}BAD: Who knows. Not me."]),
@@ -101,6 +102,16 @@ TALKED = "example: User: Is it late?\nReply marked GOOD: Yes. By an hour.\nReply
             ["**Recommended:**", "Greet", "**Not recommended:**", "**Not recommended**: Lend keys"],
         ),
         ("Least important: the weather.\n", ["Least important: the weather."]),
+        # A lead between items, without a colon.
+        (
+            "O1: Fights.\nShould not\n- Praise one.\nCan\n- Tell the news.\n",
+            ["O1: Fights.", "Should not:", "Should not: Praise one.", "Can:", "Tell the news."],
+        ),
+        ("# Desk\n\nWhat Ada can\ndo\n- Greet\n", ["What Ada can do", "Greet"]),
+        (
+            "<rules>\n<rule type='forbid'>Lend keys.</rule>\n<rule type='require'>Greet.</rule>\n</rules>\n",
+            ["Forbid: Lend keys.", "Greet."],
+        ),
         # Pages in one line.
         (
             "<h1>D</h1><p>Ada never:</p><ul><li>Lies</li><li>Opens rooms</li></ul><p>She is plain</p><p>She waits.</p>",
@@ -174,7 +185,8 @@ Yapmaması gerekenler|Pantangan|Mga bawal|Huwag gawin|غير مسموح|נאסר
 해서는 안 되는 것|금기|Out-of-scope use|Misuse, Malicious Use, and Out-of-Scope Use|Unsupported requests|Denylist|Deny
 Restricted|Must-nots"""
 OTHERS = """Lo que Ada debe hacer|Qué hacer|Mitä Ada tekee|Dozwolone|Neděle|Ada'nın yaptıkları|المسموح|क्या करें|न केवल दया
-In scope|Uses|Access denied|Restricted areas|Denial of service|Preventing misuse|Supported requests|Allowlist"""
+In scope|Uses|Access denied|Restricted areas|Denial of service|Preventing misuse|Supported requests|Allowlist
+이해가 안 되는 질문|ENG日本語"""
 
 
 @pytest.mark.parametrize("title", TITLES.replace("\n", "|").split("|"))

@@ -40,7 +40,19 @@ LEADS = {
     for lead in (
         *("Do:", "Always:", "Must:", "Should:", "May:", "Allowed:", "Permitted:", "Required:", "Exceptions:"),
         *("Don't:", "Do not:", "Never:", "Must not:", "Should not:", "May not:", "Avoid:", "Not allowed:"),
-        *("Forbidden:", "Prohibited:", "Disallowed:", "Allow:", "Permit:", "Deny:", "Denied:", "Disallow:", "Refuse:"),
+        *(
+            "Forbidden:",
+            "Prohibited:",
+            "Disallowed:",
+            "Allow:",
+            "Permit:",
+            "Deny:",
+            "Denied:",
+            "Disallow:",
+            "Refuse:",
+            "Forbid:",
+            "Prohibit:",
+        ),
     )
 } | {"dos": "Do:", "donts": "Don't:"}
 # What says of one rule that what it names is not to be; of `action: block` it is what breaks the rule.

@@ -59,7 +59,7 @@ _NEGATIONS = (
     r"|non(?!-| solo\b| si limita)|mai|vietat\w*|não(?! (?:só|apenas|somente|se limitam?)\b)"
     r"|никогда|не(?! (?:только|ограничива\w+)\b)|нельзя|запрещ\w*)\b"
     r"|n[’']t\b|不(?!限于|局限|仅|只是|光(?![彩明荣])|但)|勿|禁|ません"
-    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|안 되는|금지"
+    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|(?:서는|면) 안 되는|금지"
     rf"|\b(?:{_NEVER}|{_NOT}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
     r"|\b(?!olmazsa olmaz|olmazlar)(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
@@ -84,7 +84,7 @@ _KINDS = (
     r"|forbidden|banned|disallowed|unacceptable"
     r"|anti[ -]?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
     rf"|vietat\w*|proibi\w*|запре\w*|NG|{_FORBIDDEN})\b|{_FORBIDDEN_ALONE}"
-    r"|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|NG(?=[\u3040-\u9fff])|금지|금기|지 ?말"
+    r"|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|(?<![A-Za-z])NG(?=[\u3040-\u9fff])|금지|금기|지 ?말"
 )
 # What negates a clause itself. "Refuse fair wishes" and "Guess rather than ask" under "Don't" are denied from there, as
 # are "Offer no reason" and "Cite sources not checked": "no" and "not" are the clause's own at its begin or behind
@@ -236,7 +236,7 @@ def _is_kind(title: str) -> bool:
 
     Under one that forbids a single thing ("Don't flatter") they say why.
     """
-    if _CROSSED.match(title):
+    if _CROSSED.match(title) and not _FORBIDS_A_THING.match(title):
         return True
     n_words = sum(any(map(str.isalnum, word)) for word in title.split())
     if n_words > _MAX_KIND_WORDS or _ASKS.match(title) or _HANDLES.match(title) or _NAMES_BOTH.search(title):

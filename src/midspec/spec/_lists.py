@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from itertools import groupby, pairwise
 
-from midspec.spec._denials import denies_itself, lead_of_tag, title_of_tag
+from midspec.spec._data_keys import LEADS, VERDICT_KEYS
+from midspec.spec._denials import denies_itself, is_denial, lead_of_tag, title_of_tag
 from midspec.spec._pasted import NEW_LINE, prose_of
 from midspec.spec._tags import KNOWN_TAGS, opens_turns
 
@@ -31,7 +32,13 @@ _LEADS = (":", "：")
 _TAGS = (
     "rule|principle|guideline|instruction|item|point|constraint|directive|value|tenet|clause|requirement|policy|norm"
 )
-_RULE = re.compile(rf"<(?P<tag>{_TAGS})\b[^<>]*>(?P<words>[^<>\n]+)</(?P=tag)[ \t]*>", re.IGNORECASE)
+_RULE = re.compile(rf"<(?P<tag>{_TAGS})\b(?P<more>[^<>]*)>(?P<words>[^<>\n]+)</(?P=tag)[ \t]*>", re.IGNORECASE)
+_VERDICT = re.compile(rf"\b(?:{'|'.join(VERDICT_KEYS)})\s*=\s*[\"']([\w -]{{1,30}})[\"']", re.IGNORECASE)
+# A line between items, of Llama Guard's policies, say.
+_BARE_LEAD = re.compile(
+    r"[*_]{0,2}(?=[A-Z])(?i:do(?: not|n[’']t)?|can(?:not| not|[’']t)?|(?:should|must|may)(?: not)?|shouldn[’']t|always"
+    r"|never|avoid|(?:not )?allowed)[*_]{0,2}[ \t]*"
+)
 _AROUND = re.compile(rf"</?(?:{_TAGS}|policie)s?\b[^<>]*>", re.IGNORECASE)
 # A tag that may deny the list in it, or the one sentence.
 _OPENS = re.compile(r"[ \t]*<(?P<tag>[A-Za-z][\w-]*)>[ \t]*(?:(?P<words>[^<>\n]*\S)[ \t]*</(?P=tag)>[ \t]*)?")
@@ -54,11 +61,21 @@ def with_plain_lists(lines: list[str]) -> list[str]:
             rules := [rule for rule in _RULE.finditer(out[at]) if rule["words"].strip()]
         ):
             rest = _AROUND.sub("", _RULE.sub("", out[at]))
-            out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {rule['words'].strip()}" for rule in rules)
+            out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {_denied(rule)}" for rule in rules)
+    for at, following in pairwise(prose):
+        if following == at + 1 and _BARE_LEAD.fullmatch(out[at]) and _ITEM.match(out[following]):
+            out[at] = f"{NEW_LINE}{out[at].strip()}:{NEW_LINE}"
     _tables(out, prose)
     _items(out, prose)
     _leads_of_tags(out, [at for at in prose if out[at].strip("\0 \t")])
     return out
+
+
+def _denied(rule: re.Match[str]) -> str:
+    """Return the words of a rule in a tag, behind the denial that the tag's attributes are (`type="forbid"`)."""
+    words, said = rule["words"].strip(), _VERDICT.search(rule["more"])
+    lead = LEADS.get(re.sub(r"[\W_]+", "", said[1].lower()), "") if said else ""
+    return f"{lead} {words}" if is_denial(lead) and not denies_itself(words) else words
 
 
 def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
