@@ -59,7 +59,8 @@ _NEGATIONS = (
     r"|non(?!-| solo\b| si limita)|mai|vietat\w*|não(?! (?:só|apenas|somente|se limitam?)\b)"
     r"|никогда|не(?! (?:только|ограничива\w+)\b)|нельзя|запрещ\w*)\b"
     r"|n[’']t\b|不(?!限于|局限|仅|只是|光(?![彩明荣])|但)|勿|禁|ません"
-    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|(?:서는|면) 안 되는|금지"
+    r"|(?<!限定され)(?<!限られ)ない|(?<!국한되지 )(?<!제한되지 )(?<!한정되지 )않|말아야|하지 말|금지"
+    r"|(?:서는|면) 안 되는"
     rf"|\b(?:{_NEVER}|{_NOT}|{_FORBIDDEN})\b|{_NEVER_ALONE}|{_FORBIDDEN_ALONE}"
     r"|\b(?!olmazsa olmaz|olmazlar)(?<!olmazsa )(?:yap|et|ol|söyle|ver|paylaş|davran|kullan)m[ae]z\w*"
 )
