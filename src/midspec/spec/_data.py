@@ -33,8 +33,9 @@ from midspec.spec._data_keys import (
     VERDICT_KEYS,
     WHO,
     WHO_KEYS,
+    lead_of_verdict,
 )
-from midspec.spec._denials import denies_itself, is_denial, lead_of_tag
+from midspec.spec._denials import lead_of_tag
 
 
 class Rule(Strict):
@@ -330,11 +331,9 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
 def _under_verdict(value: Mapping[str, object], text: str) -> tuple[str, tuple[str, ...]]:
     """Return a rule's text, or as a list under its lead where a field denies it (`effect: deny`, `allowed: false`)."""
     said = [words for key in VERDICT_KEYS for words in _texts_of(value.get(key))]
-    leads = [LEADS.get(re.sub(r"[\W_]+", "", words.lower()), "") for words in said]
-    leads += ["Not allowed:" for key in PERMISSION_KEYS if value.get(key) is False]
-    lead = next(filter(is_denial, leads), "")
-    is_denied = lead and text.strip() and not denies_itself(text)
-    return ("", (f"{lead}\n\n- {' '.join(text.split())}",)) if is_denied else (text, ())
+    said += ["not allowed" for key in PERMISSION_KEYS if value.get(key) is False]
+    lead = next((lead for one in said if (lead := lead_of_verdict(one, text))), "")
+    return ("", (f"{lead}\n\n- {' '.join(text.split())}",)) if lead and text.strip() else (text, ())
 
 
 def _as_nested(rule: Rule) -> Rule:

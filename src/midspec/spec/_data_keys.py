@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from midspec.spec._denials import denies_itself, is_denial
 from midspec.spec._label_words import words_of
 
 TEXT_KEYS_BEFORE = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
@@ -76,3 +77,9 @@ ABOUT = words_of(
     "questions additional_questions"
 )
 OFF_WORDS = words_of("deprecated removed disabled inactive rejected obsolete archived retired draft")
+
+
+def lead_of_verdict(verdict: str, text: str) -> str:
+    """Return the lead that a verdict on a rule is (`deny`); empty where it denies nothing, or the text does itself."""
+    lead = LEADS.get(re.sub(r"[\W_]+", "", verdict.lower()), "")
+    return lead if is_denial(lead) and not denies_itself(text) else ""

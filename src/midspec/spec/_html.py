@@ -85,4 +85,5 @@ def without_tags(line: str, components: Set[str]) -> list[str]:
     if at == 0:
         return [line]
     kept = [part.rstrip() for part in cut.labelled()]
-    return [part for index, part in enumerate(kept) if part.strip(" -#") or index in {0, len(kept) - 1, *cut.gaps}]
+    stay = {0, len(kept) - 1, *cut.gaps}
+    return [part for index, part in enumerate(kept) if part.strip(" -#") or index in stay]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from itertools import groupby, pairwise
 
-from midspec.spec._data_keys import LEADS, VERDICT_KEYS
-from midspec.spec._denials import denies_itself, is_denial, lead_of_tag, title_of_tag
+from midspec.spec._data_keys import VERDICT_KEYS, lead_of_verdict
+from midspec.spec._denials import denies_itself, lead_of_tag, title_of_tag
 from midspec.spec._pasted import NEW_LINE, prose_of
 from midspec.spec._tags import KNOWN_TAGS, opens_turns
 
@@ -61,7 +61,11 @@ def with_plain_lists(lines: list[str]) -> list[str]:
             rules := [rule for rule in _RULE.finditer(out[at]) if rule["words"].strip()]
         ):
             rest = _AROUND.sub("", _RULE.sub("", out[at]))
-            out[at] = out[at] if rest.strip() else NEW_LINE.join(f"- {_denied(rule)}" for rule in rules)
+            texts = [rule["words"].strip() for rule in rules]
+            verdicts = [found[1] if (found := _VERDICT.search(rule["more"])) else "" for rule in rules]
+            leads = map(lead_of_verdict, verdicts, texts)
+            items = [f"- {lead} {text}" if lead else f"- {text}" for lead, text in zip(leads, texts, strict=True)]
+            out[at] = out[at] if rest.strip() else NEW_LINE.join(items)
     for at, following in pairwise(prose):
         if following == at + 1 and _BARE_LEAD.fullmatch(out[at]) and _ITEM.match(out[following]):
             out[at] = f"{NEW_LINE}{out[at].strip()}:{NEW_LINE}"
@@ -69,13 +73,6 @@ def with_plain_lists(lines: list[str]) -> list[str]:
     _items(out, prose)
     _leads_of_tags(out, [at for at in prose if out[at].strip("\0 \t")])
     return out
-
-
-def _denied(rule: re.Match[str]) -> str:
-    """Return the words of a rule in a tag, behind the denial that the tag's attributes are (`type="forbid"`)."""
-    words, said = rule["words"].strip(), _VERDICT.search(rule["more"])
-    lead = LEADS.get(re.sub(r"[\W_]+", "", said[1].lower()), "") if said else ""
-    return f"{lead} {words}" if is_denial(lead) and not denies_itself(words) else words
 
 
 def _leads_of_tags(lines: list[str], filled: list[int]) -> None:
