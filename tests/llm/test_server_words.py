@@ -90,6 +90,8 @@ PASSING: list[tuple[int, Any]] = [
     # Google says "plan and billing" of a minute's limit, and routers of an upstream's account what passes.
     (429, [error("You exceeded your current quota, check your plan and billing details. Quota: requests per minute")]),
     (429, error("Rate limit reached for tier 1. Add credits to raise it.")),
+    (429, error("Rate limit reached. The next tier requires more credits.")),
+    (429, error("Too many requests: insufficient funds for a burst")),
     (429, error("60 requests/minute in your tier; a daily spend limit applies from tier 2.")),
     (429, error("You are near your spending limit; slow down. Rate limit exceeded, retry after 5 seconds")),
     (429, error("Rate budget has been exceeded, retry in 5s")),

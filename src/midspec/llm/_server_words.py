@@ -37,9 +37,11 @@ _NO_CREDIT = re.compile(
     r"|\b(?:balance|credits?) (?:is|are) (?:insufficient|exhausted|depleted|used up)|余额不足|欠费|\barrearage\b"
     r"|\baccount_?overdue"
     r"|\baccount (?:\S{1,80} )?is (?:suspended|overdue|in arrears)|\bmake sure your account is in good standing"
-    r"|\bout of credits?\b|\bused all (?:available |your )?credits|\binsufficient (?:credits?|funds|points)\b"
-    r"|\bnot[ _]enough[ _](?:balance|credits?|funds)\b|\brequires more credits\b"
-    r"|\bdepleted your (?:\w+ ){0,3}credits?\b|\b(?:doesn[’']t|does not|don[’']t|do not) have any credits\b"
+    r"|\bout of credits?\b|\bused all (?:available |your )?credits"
+    r"|\binsufficient (?:credits?\b|(?:funds|points)(?=[\".!,;]| (?:in|on|to)\b))"
+    r"|\bnot[ _]enough[ _](?:balance|credits?|funds)\b|\bthis request requires more credits\b"
+    r"|\bdepleted your (?:\w+ ){0,3}credits?\b"
+    r"|\b(?:team|account|organi[sz]ation|project) (?:doesn[’']t|does not) have any credits\b"
 )
 _OVER_LIMIT = re.compile(
     r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget"
