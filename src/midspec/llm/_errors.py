@@ -66,7 +66,8 @@ _NO_ACCESS = re.compile(
 _NO_MODEL = re.compile(
     r"\bmodel_not_found\b|\bmodel (?:[`'\"]?[^`'\"\s]{1,100}[`'\"]? )?(?:does not exist|(?:was |is )?not found"
     r"|has been (?:decommissioned|retired|removed))|[\"']model_not_(?:supported|available)[\"']"
-    r"|\bonly for api versions\b|not a valid model|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
+    r"|\bonly for api versions\b|not a valid model"
+    r"|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
     r"|\bmodel (?:\S{1,100} )?is (?:supported only|only supported) in v1/\w+|\binvalid model(?: name|_name)?\b"
     r"|operation does not work with the specified model|\bno such model\b|\bunknown model\b"
 )

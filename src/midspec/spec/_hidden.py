@@ -109,8 +109,27 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
         left_out.append(Part(n_lines, last, kind, match[0]))
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
-    shown = _HIDDEN.sub(hide, text)
-    return _ITEM.sub(_in_one_line, shown) if "<li" in shown.lower() else shown
+    return _HIDDEN.sub(hide, text)
+
+
+def with_items_in_lines(text: str) -> str:
+    """Return a text whose items of a page (`<li>`) stand in one line each, the last of their lines.
+
+    One that holds blocks of Markdown stays, and so does a tag that a text only names.
+    """
+
+    def joined(match: re.Match[str]) -> str:
+        words = match["words"]
+        if words is None or not words.strip() or _MARKDOWN_LINE.search(words):
+            return match[0]
+        is_closed = match.string[match.end() : match.end() + 4].lower() == "</li"
+        if not is_closed and re.search(r"\n[ \t]*\n", words.strip()):
+            return match[0]
+        more = " ".join(match["more"].split())
+        line = " ".join(_BLOCKS_IN_CELL.sub(" ", words).split())
+        return "\n" * match[0].count("\n") + f"<li{f' {more}' if more else ''}>{line}"
+
+    return _ITEM.sub(joined, text) if "<li" in text.lower() else text
 
 
 def without_first_comments(text: str) -> str:
@@ -143,19 +162,6 @@ def _marked(comment: str, before: str, after: str, *, is_long: bool) -> str | No
     label = f"{verdict['verdict'].upper()} reply{f' ({why.strip()})' if why else ''}"
     is_alone = not before.strip(" \t>-*+") and not after.strip()
     return f"**{label}:**" if is_alone else f"\x06{label}\x06"
-
-
-def _in_one_line(match: re.Match[str]) -> str:
-    """Write an item of a page in one line, the last of its lines; one that holds blocks of Markdown stays."""
-    words = match["words"]
-    if words is None or not words.strip() or _MARKDOWN_LINE.search(words):
-        return match[0]
-    is_closed = match.string[match.end() : match.end() + 4].lower() == "</li"
-    if not is_closed and re.search(r"\n[ \t]*\n", words.strip()):  # `<li>` is named in a text
-        return match[0]
-    more = " ".join(match["more"].split())
-    line = " ".join(_BLOCKS_IN_CELL.sub(" ", words).split())
-    return "\n" * match[0].count("\n") + f"<li{f' {more}' if more else ''}>{line}"
 
 
 def _as_rows(html: str) -> str:

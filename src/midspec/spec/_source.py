@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from midspec.spec._data import json_front_matter
 from midspec.spec._editors import without_editors_lines
 from midspec.spec._examples import example_label
-from midspec.spec._hidden import Part, without_first_comments, without_hidden
+from midspec.spec._hidden import Part, with_items_in_lines, without_first_comments, without_hidden
 from midspec.spec._html import without_tags
 from midspec.spec._lists import with_plain_lists
 from midspec.spec._notes import with_plain_notes
@@ -118,6 +118,7 @@ def read_source(text: str, where: str) -> Source:
     refuse_conflict(lines[n_front:], n_front, where)
     refuse_other_markup(lines[n_front:], n_front, where)
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
+    body = with_items_in_lines(body)
     page, gone = read_page(body.split("\n"))
     cleaned, traces = without_traces(page)
     cleaned, beside, title = without_editors_lines(cleaned)
