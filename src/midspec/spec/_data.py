@@ -24,16 +24,14 @@ from midspec.spec._data_keys import (
     NESTED_KEYS,
     NO_RULES,
     OFF_WORDS,
-    PERMISSION_KEYS,
     REASON_KEYS,
     REPLIES,
     RULE_KEYS,
     SCHEMA,
     TEXT_KEYS,
-    VERDICT_KEYS,
     WHO,
     WHO_KEYS,
-    lead_of_verdict,
+    under_verdict,
 )
 from midspec.spec._denials import lead_of_tag
 
@@ -306,7 +304,7 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
             name = name or next((value[one] for one in DEFINED_KEYS if isinstance(value.get(one), str)), "")
         is_off = _is_off(value)
         within = [inner for name, inner in value.items() if isinstance(inner, dict) and str(name).lower() in CONDUCT]
-        text, denied = _under_verdict(value, value[key])
+        text, denied = under_verdict(value, value[key])
         lists = denied + tuple(words for one in (value, *within) for words in _lists(one))
         beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
         is_new = key == "definition" or any(beside.values())
@@ -326,14 +324,6 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         for key in NESTED_KEYS if lists else (*LIST_KEYS, *MORE_LIST_KEYS):
             found = _rules(value.get(key, []), own, depth - 1)
             yield from map(_as_nested, found) if key in MORE_LIST_KEYS else found
-
-
-def _under_verdict(value: Mapping[str, object], text: str) -> tuple[str, tuple[str, ...]]:
-    """Return a rule's text, or as a list under its lead where a field denies it (`effect: deny`, `allowed: false`)."""
-    said = [words for key in VERDICT_KEYS for words in _texts_of(value.get(key))]
-    said += ["not allowed" for key in PERMISSION_KEYS if value.get(key) is False]
-    lead = next((lead for one in said if (lead := lead_of_verdict(one, text))), "")
-    return ("", (f"{lead}\n\n- {' '.join(text.split())}",)) if lead and text.strip() else (text, ())
 
 
 def _as_nested(rule: Rule) -> Rule:

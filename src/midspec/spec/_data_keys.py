@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from midspec.spec._denials import denies_itself, is_denial
 from midspec.spec._label_words import words_of
@@ -83,3 +84,11 @@ def lead_of_verdict(verdict: str, text: str) -> str:
     """Return the lead that a verdict on a rule is (`deny`); empty where it denies nothing, or the text does itself."""
     lead = LEADS.get(re.sub(r"[\W_]+", "", verdict.lower()), "")
     return lead if is_denial(lead) and not denies_itself(text) else ""
+
+
+def under_verdict(value: Mapping[str, object], text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a rule's text, or as a list under its lead where a field denies it (`effect: deny`, `allowed: false`)."""
+    said = [words for key in VERDICT_KEYS if isinstance(words := value.get(key), str)]
+    said += ["not allowed" for key in PERMISSION_KEYS if value.get(key) is False]
+    lead = next((lead for one in said if (lead := lead_of_verdict(one, text))), "")
+    return ("", (f"{lead}\n\n- {' '.join(text.split())}",)) if lead and text.strip() else (text, ())
