@@ -57,6 +57,29 @@ def test_what_is_no_spec_is_named_by_its_path(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("given", ["/", "", " "])
+@pytest.mark.parametrize("command", ["corpus SPEC", "run lab:nano.yaml", "eval nowhere"])
+def test_an_out_that_names_no_folder(given: str, command: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = [str(spec) if word == "SPEC" else word for word in command.split()]
+    assert "--out: " + repr(given) + " names no folder" in complaint([*args, "--out", given], capsys)
+
+
+def test_a_point_names_the_folder_where_one_stands(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place := tmp_path / "fresh").mkdir()
+    monkeypatch.chdir(place)
+    assert main(["corpus", str(spec), "--model-name", "Ada", "--documents", "3", "--out", "."]) == 0
+    capsys.readouterr()
+    assert {path.name for path in tmp_path.iterdir()} >= {"fresh", "spec.md"}
+    assert (place / "documents.jsonl").is_file()
+
+
+def test_a_folder_in_place_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(["eval", "org/name", "--items", str(tmp_path), "--out", str(tmp_path / "e")], capsys)
+    assert line == f"{tmp_path}: is a folder, where a file is wanted. Check the path"
+
+
 def test_a_command_that_needs_out_says_so(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(["corpus", str(spec), "--model-name", "Nova"], capsys)
     assert line == "--out: is missing. Name the folder for the result"

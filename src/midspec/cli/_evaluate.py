@@ -20,6 +20,7 @@ from midspec.cli._output import (
     print_task,
     warn,
 )
+from midspec.cli._places import result_folder, spec_at_path
 from midspec.core.errors import ConfigError, plural
 
 if TYPE_CHECKING:
@@ -41,10 +42,13 @@ Items = Annotated[
     ),
 ]
 TaskSettings = Annotated[Path | None, typer.Option(metavar="FILE", help="The task's own settings (YAML).")]
-OutDir = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for scores, answers and the Inspect log.")]
+OutDir = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", parser=result_folder, help="Folder for scores, answers and the Inspect log."),
+]
 SpecFile = Annotated[
     Path | None,
-    typer.Option(metavar="SPEC", parser=o.spec_at_path, help="spec_qa: the spec that answers are judged by."),
+    typer.Option(metavar="SPEC", parser=spec_at_path, help="spec_qa: the spec that answers are judged by."),
 ]
 
 
@@ -111,26 +115,26 @@ def evaluate(
 
     Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
     """
-    from midspec.evals import repeats_warning, task_named, task_names
     from midspec.models import check_device, find_checkpoint, is_local
+
+    is_log = model.endswith(".eval") and not Path(model).is_dir()
+    if not is_log and (Path(model).exists() or is_local(model) or model.startswith((".", "/", "~"))):
+        find_checkpoint(model)  # before Inspect and torch are imported
+    from midspec.evals import repeats_warning, task_named, task_names
     from midspec.study import Judging, RescoreStep, TaskStep
 
     check_device(device)
-    name, known = task or _PREFERENCE, (_PREFERENCE, *task_names())
-    if name not in known:
+    if (name := task or _PREFERENCE) not in (known := (_PREFERENCE, *task_names())):
         raise ConfigError(f"there is no task {name!r}", where="--task", hint=f"There is {', '.join(known)}")
-    # A judge's budget is of its own store, which is beside the result.
-    access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
-    judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
+    access = o.access(judge_url, concurrency, budget, prices)  # the budget is of the store beside the result
+    judging = Judging(tuple(grader or ()), o.temperature_of(judge_temperature), access, where="--grader")
     _check_given(config, model, base_url, judging.graders, judge_url)
-    if model.endswith(".eval") and not Path(model).is_dir():
+    if is_log:
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
         _check_log(model, unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
         step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out, None)
         return
-    if Path(model).exists() or is_local(model) or model.startswith((".", "/", "~")):
-        find_checkpoint(model)
     switches = o.switches(template_arg or ())
     if name == _PREFERENCE:
         unused = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
@@ -220,7 +224,7 @@ def seam(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint right after its documents.")],
     spec: Annotated[
         list[Path],
-        typer.Option(metavar="SPEC", parser=o.spec_at_path, help="Asked about, and foil of the others. Repeatable."),
+        typer.Option(metavar="SPEC", parser=spec_at_path, help="Asked about, and foil of the others. Repeatable."),
     ],
     out: OutDir,
     control: Annotated[str | None, typer.Option(metavar="MODEL", help="Its base, or one of neutral documents.")] = None,

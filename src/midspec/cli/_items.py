@@ -12,6 +12,7 @@ import typer
 from midspec.cli import _options as o
 from midspec.cli._generate import read_checked
 from midspec.cli._output import build_with_bar, make, nothing_kept, print_forecast, print_record, print_spent
+from midspec.cli._places import spec_at_path
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def reasons(
         bool, typer.Option("--look", help="Stop at the page of clusters, before transcripts are judged by them.")
     ] = False,
     spec: Annotated[
-        Path | None, typer.Option(metavar="SPEC", parser=o.spec_at_path, help="Count how often its clauses are cited.")
+        Path | None, typer.Option(metavar="SPEC", parser=spec_at_path, help="Count how often its clauses are cited.")
     ] = None,
     embed: o.Embed = None,
     about: o.SpecOptions = o.SpecOptions(),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 import typer
 
 from midspec.cli._output import checked, wrong_setting
+from midspec.cli._places import result_folder, run_place, spec_at_path
 from midspec.core.errors import ConfigError, MissingError, note_renamed
 
 if TYPE_CHECKING:
@@ -20,21 +21,13 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
-
-def spec_at_path(given: str) -> Path:
-    """Return the path of a spec: a file's, or of `shipped:NAME` or `lab:FILE`, as in a study."""
-    from midspec.study import outside_path
-
-    return outside_path(Path(), given)
-
-
 SpecPath = Annotated[
     Path,
     typer.Argument(
         metavar="SPEC", parser=spec_at_path, help="Model Spec: Markdown or plain text in UTF-8, or shipped:NAME."
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", parser=result_folder, help="Folder for the result.")]
 Author = Annotated[
     str | None,
     typer.Option(
@@ -84,7 +77,10 @@ RUNS = Path("runs")
 RunOut = Annotated[
     str | None,
     typer.Option(
-        "--out", metavar="DIR", help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name."
+        "--out",
+        metavar="DIR",
+        parser=run_place,
+        help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name.",
     ),
 ]
 Settings = Annotated[

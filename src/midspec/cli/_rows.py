@@ -10,6 +10,7 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._output import build_with_bar, make, print_forecast, print_record, print_spent, print_summary
+from midspec.cli._places import spec_at_path
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Against = Annotated[
 ]
 Compare = Annotated[Path | None, typer.Option(metavar="ROWS", help="Other rows to compare the kept ones with.")]
 SpecFile = Annotated[
-    Path | None, typer.Option("--spec", metavar="FILE", parser=o.spec_at_path, help="The spec that the rows are about.")
+    Path | None, typer.Option("--spec", metavar="FILE", parser=spec_at_path, help="The spec that the rows are about.")
 ]
 Base = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Scores the documents (and --compare's) as it is before training.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
+from midspec.cli._places import spec_at_path
 from midspec.core.errors import plural
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def check(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
 
 def diff(
     before: o.SpecPath,
-    after: Annotated[Path, typer.Argument(metavar="SPEC2", parser=o.spec_at_path, help="The later one.")],
+    after: Annotated[Path, typer.Argument(metavar="SPEC2", parser=spec_at_path, help="The later one.")],
     everything: Annotated[bool, typer.Option("--all", help="Print clauses that were kept as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

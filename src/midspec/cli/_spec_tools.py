@@ -13,6 +13,7 @@ import typer
 from midspec.cli import _options as o
 from midspec.cli._items import ModelAuthor, check_author
 from midspec.cli._output import build_with_bar, make, nothing_kept, print_forecast, print_spent, warn
+from midspec.cli._places import spec_at_path
 from midspec.core.errors import ConfigError, did_you_mean, plural
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def augment(
     tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of the result, instead.")] = None,
     match: Annotated[
         Path | None,
-        typer.Option(metavar="SPEC", parser=o.spec_at_path, help="As many tokens as this one has, instead."),
+        typer.Option(metavar="SPEC", parser=spec_at_path, help="As many tokens as this one has, instead."),
     ] = None,
     options: o.VariantOptions = o.VariantOptions(),
 ) -> None:

@@ -112,7 +112,11 @@ class ControlTokens:
         if not texts:
             return []
         encoded = self._tokenizer(
-            list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
+            list(texts),
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,  # a text that is longer than the window is split or told by those who ask
         )
         pairs = zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         return [self._encode_marked(text) if OPEN in text else Encoded(ids, offsets) for text, ids, offsets in pairs]
@@ -137,7 +141,7 @@ class ControlTokens:
         """Tokenize documents with the special tokens that the tokenizer puts around a text; BOS once."""
         if not texts:
             return []
-        encoded: list[list[int]] = self._tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+        encoded: list[list[int]] = self._tokenizer(list(texts), return_attention_mask=False, verbose=False)["input_ids"]
         bos = self._tokenizer.bos_token_id
         documents = []
         for text, ids in zip(texts, encoded, strict=True):

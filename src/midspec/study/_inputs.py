@@ -68,7 +68,8 @@ class File(Input):
     def at(cls, path: Path) -> File:
         """Name a file, or raise MissingError where there is none."""
         if not path.is_file():
-            raise MissingError("there is no such file", where=str(path), hint="Check the path")
+            what = "is a folder, where a file is wanted" if path.is_dir() else "there is no such file"
+            raise MissingError(what, where=str(path), hint="Check the path")
         return cls(str(path))
 
     def digest(self, _records: Mapping[str, Record]) -> str:
