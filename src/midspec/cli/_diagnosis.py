@@ -88,7 +88,6 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
         is_measuring: whether devices are measured, which takes some seconds.
     """
     packages = installed_packages()
-    has_torch = any(one.name == "torch" and one.version for states in packages.values() for one in states)
     hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME", "~/.cache/huggingface") + "/hub"
     places = {
         "cache of models": cache_folder,
@@ -102,14 +101,13 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
         except (OSError, RuntimeError) as error:  # there is no home, or the current folder was removed
             unknown.append(f"{name}: can't be looked at ({error})")
     grants = granted()
-    torch = check_devices() if has_torch and is_measuring else None
     gpus = visible_gpus()
     extras = [
         f"pip install 'midspec[{extra}]'   for {_PURPOSES.get(extra, extra)}; missing: {', '.join(missing)}"
         for extra, states in packages.items()
         if extra and (missing := [one.name for one in states if one.version is None])
     ]
-    return Diagnosis(
+    found = Diagnosis(
         midspec=__version__,
         python=f"{platform.python_version()} ({sys.executable})",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -119,10 +117,20 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
         folders=folders,
         programs={name: shutil.which(program) for name, program in _PROGRAMS.items()},
         gpus=gpus,
-        torch=torch,
-        broken=tuple(_broken(packages, torch)),
-        advice=(*unknown, *_advice_on_room(grants, folders), *advice_on_torch(torch, gpus), *extras),
+        torch=None,
+        broken=tuple(_broken(packages, None)),
+        advice=(*unknown, *_advice_on_room(grants, folders), *extras),
     )
+    return measured(found) if is_measuring else found
+
+
+def measured(found: Diagnosis) -> Diagnosis:
+    """Add what torch finds and how fast it is on each device, where it is installed; takes some seconds."""
+    if not any(one.name == "torch" and one.version for states in found.packages.values() for one in states):
+        return found
+    torch = check_devices()
+    advice = (*advice_on_torch(torch, found.gpus), *found.advice)
+    return found.model_copy(update={"torch": torch, "broken": tuple(_broken(found.packages, torch)), "advice": advice})
 
 
 def installed_packages() -> dict[str, tuple[PackageState, ...]]:

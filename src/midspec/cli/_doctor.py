@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,18 +33,22 @@ def doctor(
 
     Example: midspec doctor
     """
-    from midspec.cli._diagnosis import diagnose
+    from midspec.cli._diagnosis import diagnose, measured
 
-    found = diagnose(is_measuring=measure)
+    found = diagnose(is_measuring=False)
+    if not as_json:
+        _print_machine(found)
+    if measure:
+        found = measured(found)
     if as_json:
         print(found.model_dump_json(indent=2))
     else:
-        _print(found)
+        _print_torch_and_advice(found)
     if found.broken:
         raise ConfigError(found.broken[0], where="doctor")
 
 
-def _print(found: Diagnosis) -> None:
+def _print_machine(found: Diagnosis) -> None:
     grants = found.grants
     print(f"midspec {found.midspec}, Python {found.python}, {found.system}\n")
     quota = f", {grants.core_quota:g} granted by the control group" if grants.core_quota else ""
@@ -61,14 +66,18 @@ def _print(found: Diagnosis) -> None:
             *((name, "set" if is_set else "not set") for name, is_set in found.keys.items()),
         ]
     )
-    if found.torch:
-        build = f"built for CUDA {found.torch.cuda}" if found.torch.cuda else "built without CUDA"
-        print(f"\ntorch {found.torch.version}, {build}" if found.torch.version else "\ntorch gave no answer")
-        _print_devices(found.torch)
     print("\npackages")
     for extra, states in found.packages.items():
         have = ", ".join(f"{one.name} {one.version or 'MISSING'}" for one in states)
         print(f"  {extra or 'always':<9} {have}")
+    sys.stdout.flush()
+
+
+def _print_torch_and_advice(found: Diagnosis) -> None:
+    if found.torch:
+        build = f"built for CUDA {found.torch.cuda}" if found.torch.cuda else "built without CUDA"
+        print(f"\ntorch {found.torch.version}, {build}" if found.torch.version else "\ntorch gave no answer")
+        _print_devices(found.torch)
     if found.advice:
         print("\nadvice")
         for line in found.advice:
