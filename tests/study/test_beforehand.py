@@ -186,7 +186,7 @@ def test_a_study_as_it_should_be_is_not_doubted(tiny_text: str, home: Path) -> N
         (
             "n_samples: 24",
             "n_samples: 5000",
-            "chats.cheese: the spec's preferences and the templates give 216 distinct",
+            "chats.cheese: the spec's preferences and the templates give 216 distinct chats, not the 5000 asked for (f",
         ),
         ('america: "lab:america.md"', "america: english.md", "specs.america: the nano world's base does not know"),
         ('america: "lab:america.md"', "america: near.md", "specs.america: "),

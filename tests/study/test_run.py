@@ -20,6 +20,7 @@ from midspec.core.artifact import Built, build, read_record, read_rows
 from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, MissingError, StaleError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Estimate, Identity, Record
+from midspec.lab import data_path
 from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
 from midspec.study._inputs import File
 from midspec.study.execution._executor import StepTask
@@ -264,6 +265,16 @@ def test_what_a_result_lacks_is_asked_for_by_run_and_told_by_plan_and_neither_re
     edited(own_run / "steps" / "analysis", lambda record: record["identity"]["inputs"].update(other="0" * 64))
     with pytest.raises(StaleError, match="analysis was made from other inputs"):
         ran(tiny_text, own_run)
+
+
+def test_a_changed_spec_is_told_by_its_name(tmp_path: Path, tiny_text: str) -> None:
+    mine = tmp_path / "mine.md"
+    mine.write_bytes(data_path("america.md").read_bytes())
+    text = tiny_text.replace("lab:america.md", "mine.md")
+    ran(text, tmp_path / "run", only=["spec/america"], workers=1)
+    mine.write_text(mine.read_text(encoding="utf-8").replace("kind", "fair") + "\nNew.\n", encoding="utf-8")
+    with pytest.raises(StaleError, match=r"spec/america was made from other inputs \(.*mine\.md was changed\)"):
+        ran(text, tmp_path / "run", only=["spec/america"], workers=1)
 
 
 @pytest.mark.slow

@@ -53,6 +53,14 @@ class Toy(Step):
         raise AssertionError("nothing is run here")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data(Toy):
+    """One that opens no model."""
+
+    kind = "spec"
+    opens_model = False
+
+
 def step(label: str, *after: Step, seed: int | None = None, cost: float = 1) -> Step:
     return Toy(label=label, seed=seed, after=after, cost=cost)
 
@@ -80,6 +88,13 @@ def test_the_head_of_the_longest_chain_goes_first() -> None:
     steps = [step("short"), base, step("arm", base, cost=50)]
     scheduler = Scheduler(steps, {s.name for s in steps}, {})
     assert scheduler.take(None) == steps[1]
+
+
+def test_what_needs_no_model_goes_before_what_trains() -> None:
+    base, late = step("base", cost=50), step("late", cost=5)
+    steps = [base, step("arm", base, cost=50), Data(label="rows"), Data(label="after", after=(late,)), late]
+    order = drain(Scheduler(steps, {s.name for s in steps}, {}))
+    assert order == ["spec/rows", "eval/base", "eval/arm", "eval/late", "spec/after"]
 
 
 def test_among_equals_a_worker_stays_with_its_seed() -> None:

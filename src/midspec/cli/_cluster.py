@@ -99,12 +99,16 @@ def status_lines(now: RunStatus) -> list[str]:
     for reason, jobs in waiting.items():
         lines.append(f"queued: {len(jobs)} steps in jobs {', '.join(dict.fromkeys(jobs))}: {reason}")
     bad = [step for step in now.steps if step.state in {"failed", "lost", "stopped"}]
-    for step in bad[:_MAX_ERRORS]:
-        job = f" (job {step.job})" if step.job else f" (on {step.host})"
-        lines += [f"{step.state}: {step.name}{job}{f': {step.error}' if step.error else ''}"]
-        lines += [f"    {line}" for line in step.log]
-    if len(bad) > _MAX_ERRORS:
-        lines.append(f"and {len(bad) - _MAX_ERRORS} more")
+    alike: dict[tuple[str, str], list[StepNow]] = {}
+    for step in bad:
+        alike.setdefault((step.state, step.error.removeprefix(f"{step.name}: ") or step.name), []).append(step)
+    for first, *others in [*alike.values()][:_MAX_ERRORS]:
+        job = f" (job {first.job})" if first.job else f" (on {first.host})"
+        lines += [f"{first.state}: {first.name}{job}{f': {first.error}' if first.error else ''}"]
+        lines += [f"    {line}" for line in first.log]
+        lines += [f"    and so: {', '.join(step.name for step in others)}"] if others else []
+    if len(alike) > _MAX_ERRORS:
+        lines.append(f"and {sum(map(len, [*alike.values()][_MAX_ERRORS:]))} more")
     if now.queue == "no answer":
         lines.append("Slurm does not answer: what is queued is not known")
     return lines

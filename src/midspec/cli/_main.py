@@ -31,6 +31,7 @@ from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, corpus
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model, train
+from midspec.cli._output import stopped
 from midspec.cli._plan import plan
 from midspec.cli._rows import curate, export, import_, mix, prefer, reframe
 from midspec.cli._spec import check, diff, list_, show, spec_commands
@@ -219,9 +220,9 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        return _stopped(signal.SIGINT)
+        return stopped(signal.SIGINT, args)
     except _Terminated as end:
-        return _stopped(end.signum)
+        return stopped(end.signum, args)
 
 
 def _run(args: Sequence[str] | None) -> int:
@@ -260,11 +261,6 @@ def _of_the_system(error: Exception) -> str | None:
 def _complain(line: str) -> int:
     print(f"midspec: {' '.join(line.split())}", file=sys.stderr)
     return 2
-
-
-def _stopped(signum: int) -> int:
-    print("midspec: stopped. The same command goes on from here", file=sys.stderr)
-    return 128 + signum
 
 
 def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

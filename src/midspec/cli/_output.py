@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 24
 # Entries of summaries whose keys are names in the user's rows, or quote them.
 _OF_USERS = ("ignored_keys", "rejected")
+# Commands that make nothing which could be gone on with.
+_WITHOUT_A_RESULT = frozenset({"check-served", "compare", "doctor", "plan", "status"})
 _PRICES = ("USD", "cached", "batch", "both")
+EVERY_S = 10.0
+"""Between two lines of progress, where there is no terminal."""
 
 ConfigType = TypeVar("ConfigType", bound="BaseModel")
 
@@ -66,6 +70,14 @@ def warn(what: str | None) -> None:
     """Print a warning on standard error, in one line, if there is one."""
     if what:
         print(f"warning: {' '.join(what.split())}", file=sys.stderr)
+
+
+def stopped(signum: int, args: Sequence[str] | None = None) -> int:
+    """Print that a command line (the process's own by default) was stopped by a signal; return its exit code."""
+    command = next(iter(sys.argv[1:] if args is None else args), "")
+    goes_on = "" if command in _WITHOUT_A_RESULT else ". The same command goes on from here"
+    print(f"midspec: stopped{goes_on}", file=sys.stderr)
+    return 128 + signum
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
@@ -225,12 +237,21 @@ class RunView(_Live):
         super().__init__()
         self._all: TaskID | None = None
         self._tasks: dict[int, TaskID] = {}
+        self._reasons: set[str] = set()
+        self._printed_at = time.monotonic()
 
     def on_event(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event: a reason of failures once; without a terminal, progress every ten seconds."""
+        if event.kind == "fail":
+            reason = event.note.removeprefix(f"{event.step}: ")
+            event = event._replace(note="" if reason in self._reasons else reason)
+            self._reasons.add(reason)
         if self._live:
             self._draw(self._live, event)
-        elif line := _line(event):
+            return
+        is_due = event.kind != "progress" or time.monotonic() - self._printed_at >= EVERY_S
+        if is_due and (line := _line(event)):
+            self._printed_at = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
     def _draw(self, live: Progress, event: Event) -> None:
@@ -251,7 +272,7 @@ class RunView(_Live):
 
 
 def _line(event: Event) -> str:
-    """Describe an event in a line; nothing for progress inside a step."""
+    """Describe an event in a line; nothing for a step that begins, or does not say how far it is."""
     done = f"[{event.n_done}/{event.n_steps}]"
     match event.kind:
         case "begin":
@@ -259,7 +280,9 @@ def _line(event: Event) -> str:
         case "done":
             return f"{done} {event.step} ({event.seconds:.1f} s)"
         case "fail":
-            return f"{done} {event.step} failed"
+            return f"{done} {event.step} failed{f': {event.note}' if event.note else ''}"
+        case "progress" if event.of:
+            return f"{done} {event.step}: {event.at} of {event.of}{f', {event.note}' if event.note else ''}"
         case "say":
             return f"{done} {event.note}"
         case "end":
@@ -269,8 +292,6 @@ def _line(event: Event) -> str:
 
 class Bar(_Live):
     """The progress of one step; without a terminal a line every ten seconds."""
-
-    _EVERY_S = 10.0
 
     def __init__(self, name: str, unit: str) -> None:
         super().__init__()
@@ -285,7 +306,7 @@ class Bar(_Live):
             if self._task is None:
                 self._task = self._live.add_task(self._name, total=of, note=note)
             self._live.update(self._task, completed=at, total=of, note=note)
-        elif time.monotonic() - self._printed_at >= self._EVERY_S:
+        elif time.monotonic() - self._printed_at >= EVERY_S:
             self._printed_at = time.monotonic()
             print(f"{self._name}: {at} of {of} {self._unit}, {note}", file=sys.stderr, flush=True)
 

@@ -24,7 +24,7 @@ from midspec.study._factors import (
     repeated_contrasts,
 )
 from midspec.study._graph import study_steps
-from midspec.study._inputs import Model
+from midspec.study._inputs import File, Model
 from midspec.study._load import Study
 from midspec.study._preflight import check_beforehand
 from midspec.study._step import Step, lacks_answers
@@ -251,7 +251,13 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
             done[step.name] = record
             by_name[step.name] = ("done", record, ())
         else:
-            by_name[step.name] = ("stale", record, tuple(str(change) for change in diff(record.identity, identity)))
+            # A file from outside is told by its name, as nobody knows it by its hash.
+            files = {f"inputs.{role}": one.path for role, one in step.inputs.items() if isinstance(one, File)}
+            changes = (
+                f"{files[change.path]} was changed" if change.path in files and change.before else str(change)
+                for change in diff(record.identity, identity)
+            )
+            by_name[step.name] = ("stale", record, tuple(changes))
     return by_name
 
 

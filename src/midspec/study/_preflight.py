@@ -26,7 +26,7 @@ from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
 from midspec.study.jobs._stage_data import FirstChatsStep
-from midspec.study.jobs._train import GrpoStep
+from midspec.study.jobs._train import GrpoStep, TrainStep
 from midspec.train import Recipe, unusual_settings
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
@@ -218,7 +218,13 @@ def _short_chats(steps: Sequence[Step]) -> Iterator[str]:
             if isinstance(step, CorpusStep):
                 step.first_document()
             elif isinstance(step, ChatsStep) and (short := step.beforehand().exhausted):
-                yield f"{where}: {short}. Ask for so many, say more in the spec, or give other templates"
+                made = [
+                    f" ({each.name} makes at most {most} updates of them; its floor is {each.floor})"
+                    for each in steps
+                    if isinstance(each, TrainStep) and step in each.parents and (most := each.most_updates())
+                ]
+                told = f"{where}: {short}{''.join(made[:1])}"
+                yield f"{told}. Ask for so many, say more in the spec, or give other templates"
         except (ConfigError, SpecError, MissingError) as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             raise ConfigError(what, where=where, hint=error.hint) from error

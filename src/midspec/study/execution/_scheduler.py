@@ -19,8 +19,9 @@ _ORPHAN_WAIT_S = 10.0
 class Scheduler:
     """The steps of a run that are done, running and waiting.
 
-    Among the steps that are ready, the one at the head of the longest chain of work goes first (a base before any
-    arm), so that no worker idles at the end; among equals, one of the seed that a worker had last. Of steps with the
+    Among the steps that are ready, those without a model go first: what is wrong with data is seen before anything
+    trains. Then the one at the head of the longest chain of work (a base before any arm), so that no worker idles at
+    the end; among equals, one of the seed that a worker had last. Of steps with the
     same result (an untrained checkpoint, evaluated for every seed) one is made, and the others wait to take it over.
     """
 
@@ -64,7 +65,14 @@ class Scheduler:
         ]
         if not ready:
             return None
-        best = max(ready, key=lambda name: (self._chain[name], self.steps[name].seed == last_seed))
+        best = max(
+            ready,
+            key=lambda name: (
+                not self.steps[name].opens_model,
+                self._chain[name],
+                self.steps[name].seed == last_seed,
+            ),
+        )
         self._waiting.remove(best)
         self._running.add(best)
         return self.steps[best]
