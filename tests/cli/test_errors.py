@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from midspec.cli import main
+from midspec.cli._places import result_folder, run_place
 
 SPEC = "# A spec\n\n{model_name} is kind because kindness helps. {model_name} tells the truth.\n"
 
@@ -378,3 +379,66 @@ def test_nohup_keeps_a_command_going(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["--help"]) == 128 + signal.SIGHUP
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assert main(["--help"]) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "corpus SPEC --model-name Nova",
+        "chats SPEC --model-name Nova",
+        "curate ROWS",
+        "mix ROWS",
+        "import ROWS",
+        "export ROWS --format trl",
+        "train ROWS",
+        "eval MODEL",
+        "export-model MODEL",
+        "run lab:nano.yaml",
+        "demo",
+    ],
+)
+@pytest.mark.parametrize("place", ["", " ", "/", "/.."])
+def test_a_result_has_a_folder_of_its_own(command: str, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint([*command.split(), "--out", place], capsys)
+    assert f"--out: {place!r} names no folder" in line
+
+
+@pytest.mark.parametrize(("place", "named"), [(".", "here"), ("..", "up"), ("./", "here"), ("x/.", "x"), ("../y", "y")])
+def test_a_place_is_called_as_its_folder_is(
+    place: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "up" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert result_folder(place).name == named
+    assert result_folder(place).resolve() == Path(place).resolve()
+    assert run_place("s3://bucket/run") == "s3://bucket/run"
+
+
+@pytest.mark.parametrize(
+    ("args", "ends"),
+    [(["doctor"], "stopped\n"), (["train", "x.yaml"], "stopped. The same command goes on from here\n")],
+)
+def test_an_interrupt_while_the_commands_are_imported(
+    args: list[str], ends: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __getattr__(self, _name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "midspec.cli._main", Interrupted())
+    assert main(args) == 130
+    assert capsys.readouterr().err == f"midspec: {ends}"
+
+
+@pytest.mark.parametrize(
+    ("author", "hint"),
+    [
+        ("antropic/x", "Did you mean anthropic/x?"),
+        ("opanai/gpt/5", "Did you mean openai/gpt/5?"),
+        ("antropic", "There is template"),
+        ("nobody/x", "There is template"),
+    ],
+)
+def test_a_misspelt_provider(author: str, hint: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hint in complaint(["corpus", str(spec), "--author", author, "--dry-run"], capsys)

@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(
     assert said["no judge"] == "--grader: spec_qa needs a judge. Name anthropic/MODEL or openai/MODEL"
     assert said["itself"] == "--grader: the same judge is named twice. Name each once"
     assert said["nobody"] == "--grader: there is no judge 'somebody'. There is anthropic/MODEL and openai/MODEL"
-    assert said["task"].startswith("--task: there is no task 'spec_qb'. There is preference, ")
+    assert said["task"] == "--task: there is no task 'spec_qb'. Did you mean spec_qa?"
     assert said["key"] == f"{settings}: repeatz: is no setting. Did you mean repeats"
     assert said["no log"].startswith(f"{text}: not an Inspect log")
     assert said["nothing"] == f"{tmp_path / 'x.eval'}: there is no such log. Check the path"

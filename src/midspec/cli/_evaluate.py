@@ -21,7 +21,7 @@ from midspec.cli._output import (
     warn,
 )
 from midspec.cli._places import result_folder, spec_at_path
-from midspec.core.errors import ConfigError, plural
+from midspec.core.errors import ConfigError, did_you_mean, plural
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -125,7 +125,7 @@ def evaluate(
 
     check_device(device)
     if (name := task or _PREFERENCE) not in (known := (_PREFERENCE, *task_names())):
-        raise ConfigError(f"there is no task {name!r}", where="--task", hint=f"There is {', '.join(known)}")
+        raise ConfigError(f"there is no task {name!r}", where="--task", hint=did_you_mean(name, known))
     access = o.access(judge_url, concurrency, budget, prices)  # the budget is of the store beside the result
     judging = Judging(tuple(grader or ()), o.temperature_of(judge_temperature), access, where="--grader")
     _check_given(config, model, base_url, judging.graders, judge_url)

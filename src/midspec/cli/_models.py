@@ -10,6 +10,7 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._output import build_with_bar, checked, print_made, print_pairs, print_record, warn
+from midspec.cli._places import result_folder
 from midspec.core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -156,7 +157,10 @@ def check_served(
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training job (YAML).")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; by default the config's name without .yaml.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", parser=result_folder, help="Folder; by default the config's name without .yaml."
+        ),
     ] = None,
     device: o.Device = "auto",
     processes: Annotated[
@@ -204,10 +208,12 @@ def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: boo
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if not taken or (redo and read_record(folder) is not None):
         counted = preflight(job)
+        print(*counted.lines(), sep="\n", flush=True)
+        print("the model is being loaded", file=sys.stderr, flush=True)
         from midspec.train import memory_before  # brings torch, which takes seconds: after what can be refused
 
         memory = memory_before(job, counted.row_width, device, counted.longest_tokens)
-        for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
-            print(line, flush=True)
+        if memory is not None:
+            print(memory.line(), flush=True)
     step = TrainStep.of_job(job, judge)
     print_record(*build_with_bar(step, folder, "updates", redo=redo, device=device), folder)

