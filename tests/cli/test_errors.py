@@ -121,7 +121,11 @@ def test_an_unknown_author(spec: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_placeholder_that_nothing_fills(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(["corpus", str(spec), "--out", str(tmp_path / "out")], capsys)
-    assert "model_name" in line
+    assert line.endswith("the spec uses {model_name} and no value is given for it. Give --model-name")
+    spec.write_text(SPEC + "\n{provider_name} made it.\n", encoding="utf-8")
+    line = complaint(["corpus", str(spec), "--out", str(tmp_path / "out")], capsys)
+    told = "the spec uses {model_name} and {provider_name} and no value is given for them"
+    assert line.endswith(f"{told}. Give --model-name and --provider-name")
     assert not (tmp_path / "out").exists()
 
 

@@ -184,10 +184,10 @@ def fill(
     put = spec_without(spec, leave_out) if leave_out else spec
     named = _renamed(put, called, values) if called else put
     closed, present = _closed_tags(named.text), _present(named)
-    for name in KNOWN:
-        if name in present and not values[name]:
-            option = "--" + name.replace("_", "-")
-            raise SpecError(f"the spec uses {present[name]} and no value is given for it", hint=f"Give {option}")
+    if unfilled := [name for name in KNOWN if name in present and not values[name]]:
+        used, given = " and ".join(present[name] for name in unfilled), "it" if len(unfilled) == 1 else "them"
+        hint = f"Give {' and '.join('--' + name.replace('_', '-') for name in unfilled)}"
+        raise SpecError(f"the spec uses {used} and no value is given for {given}", hint=hint)
     if model_name and "model_name" not in present:
         _check_used(named, model_name)
     if not present:
