@@ -107,8 +107,6 @@ def run(
     check_device(device)
     study = with_settings(load_study(path), settings or ())
     place = out or o.RUNS / study.config.name
-    if out is None:
-        print(f"the run is in {place}", file=sys.stderr, flush=True)
     if executor != "local" and is_url(str(place)):
         raise typer.BadParameter(f"--executor {executor} takes a folder for --out, and a URL is for local")
     given: dict[str, object] = {"--detach": detach, "--dry-run": dry_run, "--workers": workers, "--canary": canary}
@@ -118,6 +116,8 @@ def run(
         written = write_jobs(study, Path(place), executor, only=only or (), settings=settings or ())
         print(f"written, and nothing submitted: {written}")
         return
+    if out is None:
+        print(f"the run is in {place}", file=sys.stderr, flush=True)
     _run(
         study,
         place,
