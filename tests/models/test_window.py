@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from midspec.core.reasoning import split_reasoning
 from midspec.core.records import Message
-from midspec.core.text import split_reasoning
 from midspec.models import LanguageModel, PromptTooLongError, find_checkpoint, open_checkpoint, window_of
 from midspec.models._turn_ends import decode_turn
 

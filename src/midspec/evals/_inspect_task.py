@@ -26,8 +26,8 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from midspec.core.errors import DataError, MidspecError
+from midspec.core.reasoning import split_reasoning
 from midspec.core.records import Message
-from midspec.core.text import split_reasoning
 from midspec.evals._inspect import chat_messages, generate, seed_of
 from midspec.evals._interfaces import STOP_REASONS, ManyGenerator
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash

@@ -21,8 +21,8 @@ from pydantic import JsonValue
 from typing_extensions import override
 
 from midspec.core.errors import CheckpointError, ConfigError
+from midspec.core.reasoning import split_reasoning
 from midspec.core.records import Message
-from midspec.core.text import split_reasoning
 from midspec.evals._interfaces import DEFAULTS, STOP_REASONS, ManyGenerator, OptionScorer
 from midspec.evals._text_calls import plain_messages, split_calls
 from midspec.models import (

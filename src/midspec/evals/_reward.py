@@ -10,8 +10,8 @@ from typing import Any, final
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, DataError, did_you_mean
+from midspec.core.reasoning import split_reasoning
 from midspec.core.records import Message
-from midspec.core.text import split_reasoning
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, check_settings, task_named
 from midspec.evals.judges._grader import GraderConfig, open_grader

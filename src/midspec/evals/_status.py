@@ -13,7 +13,7 @@ from importlib import resources
 
 import yaml
 
-from midspec.core.text import split_reasoning
+from midspec.core.reasoning import split_reasoning
 from midspec.evals._types import ModelResponse, Value
 
 STATUS_MEASURES = ("refused", "truncated", "empty", "n_words")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from midspec.core.text import UNSEEN_SIGNS
+from midspec.core.reasoning import UNSEEN_SIGNS
 
 _BEFORE = rf"[\s{UNSEEN_SIGNS}]*"
 _NAMES = (

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from midspec.core.errors import CheckpointError, DataError
-from midspec.core.text import is_mark
+from midspec.core.reasoning import is_mark
 from midspec.models._control_tokens import ControlTokens
 
 ANSWER, NEXT = "MIDSPECANSWERX", "MIDSPECNEXTX"

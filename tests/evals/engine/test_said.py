@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ContentReasoning, ContentText, ModelOutput
 
-from midspec.core.text import split_reasoning
+from midspec.core.reasoning import split_reasoning
 from midspec.evals._inspect_task import response_of
 
 

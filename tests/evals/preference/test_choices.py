@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.core.text import split_reasoning
+from midspec.core.reasoning import split_reasoning
 from midspec.evals.tasks.preference._choices import chosen
 
 HERE = Path(__file__).parent

@@ -24,7 +24,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
-from midspec.core.text import UNSEEN_SIGNS
+from midspec.core.reasoning import UNSEEN_SIGNS
 from midspec.evals._types import JudgeResponse, Rubric, Unscored, Value
 from midspec.llm import UnreadableReplyError
 
