@@ -11,7 +11,7 @@ from pydantic import Field
 from midspec.core.fingerprint import fingerprint, id_of
 from midspec.core.records import Item, Reject, Strict
 from midspec.evals.tasks.preference import ValueSet, words_found
-from midspec.generation import PromptFolder
+from midspec.generation import PromptFolder, name_key
 from midspec.llm import ModelConfig, Request, parse_json_reply, response_schema
 
 # How many characters all targets together may be longer, or shorter, than the other options.
@@ -66,7 +66,7 @@ class PairChecks:
 
     def form_fault(self, pair: Candidate) -> str | None:
         """Return what is wrong with the pair by itself, or `None`."""
-        target, other = plain(pair.target), plain(pair.other)
+        target, other = name_key(pair.target), name_key(pair.other)
         if not target or not other or f" {target} " in f" {other} " or f" {other} " in f" {target} ":
             return "the options are not two different things"
         short, long = sorted((len(pair.target), len(pair.other)))
@@ -81,7 +81,7 @@ class PairChecks:
 
     def repeat_fault(self, pair: Candidate) -> str | None:
         """Return how it repeats the pairs so far, or `None`."""
-        for side, option in enumerate((plain(pair.target), plain(pair.other))):
+        for side, option in enumerate((name_key(pair.target), name_key(pair.other))):
             if self._uses[option] >= self._most_uses:
                 return f"used too often: {option}"
             if self._sides.get(option, side) != side:
@@ -97,15 +97,10 @@ class PairChecks:
     def add(self, pair: Candidate) -> None:
         """Add a pair to the set."""
         self._near.add(pair.key, pair.text)
-        for side, option in enumerate((plain(pair.target), plain(pair.other))):
+        for side, option in enumerate((name_key(pair.target), name_key(pair.other))):
             self._uses[option] += 1
             self._sides[option] = side
         self.drift += pair.gap
-
-
-def plain(text: str) -> str:
-    """Return the words in lower case with single spaces, without punctuation, to compare options by."""
-    return " ".join("".join(char if char.isalnum() else " " for char in text.casefold()).split())
 
 
 Grade = Literal["pass", "fail", "unclear"]

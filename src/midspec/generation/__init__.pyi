@@ -6,6 +6,7 @@ from ._disk_buffer import DiskBuffer as DiskBuffer
 from ._gather import Pool as Pool
 from ._gather import gather as gather
 from ._list_sampler import ListRound as ListRound
+from ._list_sampler import name_key as name_key
 from ._list_sampler import sample_list as sample_list
 from ._resources import PromptFolder as PromptFolder
 from ._resources import PromptTemplate as PromptTemplate
