@@ -12,6 +12,7 @@ import yaml
 
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.llm import Request
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 _NAME = re.compile(r"[\w-]+")
@@ -68,6 +69,10 @@ class PromptFolder:
             KeyError: a slot has no value.
         """
         return self.template(name).fill(values)
+
+    def rephrase(self, request: Request) -> Request:
+        """Return a request that was refused in the words of the prompt file `rephrase`."""
+        return request.model_copy(update={"prompt": self.fill("rephrase", prompt=request.prompt)})
 
     def load_yaml(self, name: str) -> object:
         """Read a YAML file that stands among the prompts."""

@@ -352,13 +352,9 @@ class ChatPipeline:
         n_expected = n_wanted * ENTRY_TOKENS.get(step, self.style.reply_tokens)
         cap = "reply_tokens" if step == "replies" else "list_tokens"
         request = self._request(step, prompt, self._author_model, cap, draw)
-
-        def rephrase(request: Request) -> Request:
-            return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
-
         reply = await converse(
             self._models.author, self._models.store, request, parse,
-            rephrase=rephrase, caps=self._author_caps, n_expected=n_expected,
+            rephrase=PROMPTS.rephrase, caps=self._author_caps, n_expected=n_expected,
         )  # fmt: skip
         self.usable.count(request, reply, makes_row=step == "replies")
         return reply

@@ -146,15 +146,11 @@ class RequestSender:
         )
         reply = await converse(
             self._client, self._store, request, parse,
-            rephrase=_rephrase, cap_tokens=self._writing.cap_tokens, caps=self._caps, n_expected=n_expected,
+            rephrase=PROMPTS.rephrase, cap_tokens=self._writing.cap_tokens, caps=self._caps, n_expected=n_expected,
         )  # fmt: skip
         self.outcomes.setdefault(stage, Counter())[reply.outcome.kind] += 1
         self.usable.count(request, reply, makes_row=stage in _ROW_STAGES)
         return reply
-
-
-def _rephrase(request: Request) -> Request:
-    return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
 
 class DocumentWriter:
