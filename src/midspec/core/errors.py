@@ -114,6 +114,11 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return what an error says, on one line of at most so many characters, without a full stop."""
+    return " ".join(str(error).split())[:most].rstrip(". ") or type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Give the hint for a wrong name: the nearest right one, or all of them."""
     known = list(known)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, JsonValue
 
 from midspec.core.artifact import Built, read_rows, writable, write_text
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, MissingError, one_line
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Strict
 from midspec.exchange._card import Part, read_facts, write_card
 from midspec.exchange._files import RowFile
@@ -316,6 +316,6 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
         hint = "Check the name, and that the token may write there"
         raise ConfigError(reason, where=repo_id, hint=hint) from error
     except (ConnectionError, no_answer) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the hub can't be reached: {reason}", where=repo_id, hint="Check the network") from error
+        what = f"the hub can't be reached: {one_line(error)}"
+        raise ConfigError(what, where=repo_id, hint="Check the network") from error
     return str(commit.commit_url)

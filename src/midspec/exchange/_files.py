@@ -16,10 +16,9 @@ import yaml
 from pydantic import BaseModel
 
 from midspec.core.artifact import writable
-from midspec.core.errors import DataError, MidspecError, MissingError
+from midspec.core.errors import DataError, MidspecError, MissingError, one_line
 from midspec.core.fingerprint import id_of
 from midspec.exchange._formats import PACKED, TABLES, RawRow, file_rows
-from midspec.exchange._packing import one_line
 from midspec.exchange._row_forms import without_nulls
 
 # Of a folder the files of the first group that it has are rows: a table beside JSONL is most often about it.

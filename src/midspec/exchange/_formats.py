@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from midspec.core.chat_rows import BadRowError
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, one_line
 from midspec.core.text import LFS_HINT, LFS_POINTER, LFS_WORDS
-from midspec.exchange._packing import in_utf8, one_line, unpacked
+from midspec.exchange._packing import in_utf8, unpacked
 from midspec.exchange._row_forms import rows_within, unwrapped, without_nulls
 
 # Endings of packed files, after the ending of what is packed.

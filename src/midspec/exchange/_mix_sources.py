@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from midspec.core.assistant_names import assistant_names
-from midspec.core.errors import MidspecError, MissingError
+from midspec.core.errors import MidspecError, MissingError, one_line
 from midspec.core.fingerprint import hash_file
 from midspec.core.records import Chat, Document
 from midspec.core.text import whole_words
@@ -51,10 +51,9 @@ def open_source(part: MixPart, base: Path) -> OpenSource:
         if isinstance(error, MidspecError):
             raise
         # No such data set, one that asks for a login or for a script, no network, an unknown split or configuration.
-        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         hint = "Check name, split and configuration, log in where it asks for it, or name a local file instead"
         where = f"{part.name}: {part.source}"
-        raise MissingError(f"can't be had from the hub: {reason}", where=where, hint=hint) from error
+        raise MissingError(f"can't be had from the hub: {one_line(error, 300)}", where=where, hint=hint) from error
 
 
 def _open_local(part: MixPart, path: Path) -> OpenSource:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, one_line
 
 # How packed files begin. They are told by that: names are often wrong, the `Content-Encoding` of a download unpacks
 # some and not others.
@@ -24,7 +24,6 @@ _TAR_AT, _TAR = 257, b"ustar"
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CHUNK_BYTES = 2**16
-_SHOWN_CHARS = 200
 
 
 @contextmanager
@@ -109,8 +108,3 @@ def in_utf8(opened: IO[bytes]) -> tuple[IO[bytes], str]:
         return opened, "UTF-8"
     recoded = io.BufferedReader(_AsUtf8(opened, encoding), _CHUNK_BYTES)
     return cast(IO[bytes], recoded), encoding[:6].upper()
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says, on one line."""
-    return " ".join(str(error).split())[:_SHOWN_CHARS].rstrip(".") or type(error).__name__

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from midspec.core.errors import CheckpointError, ConfigError, note
+from midspec.core.errors import CheckpointError, ConfigError, note, one_line
 from midspec.core.records import Checkpoint
 from midspec.models._adapter_files import (
     add_embedding_rows,
@@ -262,7 +262,7 @@ def refuse_uncomputed(model: Any, where: str) -> None:
     except (*OPENING_ERRORS, NotImplementedError, NameError) as error:
         if "can't allocate memory" in str(error):  # torch on a CPU
             raise
-        reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
+        reason = one_line(error, 120)
         what = "the model that config.json describes can't be computed"
         hint = f"Check its values against transformers' configuration of {model.config.model_type}"
         if isinstance(model, PeftModel):
@@ -325,7 +325,7 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
             where=where,
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
-    reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    reason = one_line(error)
     if "ignore_mismatched_sizes" in reason:  # transformers shows which, in a table for a terminal
         reason = "its saved weights have other sizes than its configuration gives"
     elif isinstance(error, KeyError):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
+from midspec.core.errors import ConfigError, DataError, MissingError, first_fault, one_line
 from midspec.core.records import Item, Strict
 from midspec.core.text import mentions
 from midspec.core.yaml_files import read_yaml
@@ -252,7 +252,6 @@ def _line(text: str) -> str:
 
 SHIPPED = "shipped:"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_LONGEST_MESSAGE = 200
 _SUFFIXES = (".jsonl", ".json", ".parquet")
 # What `save_to_disk` of the `datasets` library leaves in a folder.
 _SAVED = ("dataset_dict.json", "state.json")
@@ -311,7 +310,7 @@ def _local_rows(path: Path) -> list[dict[str, Any]]:
             return _all_splits(_library(str(path)).load_from_disk(str(path)))
         rows = [row for file in files for row in _file_rows(file)]
     except (OSError, ValueError) as error:  # Also of JSON and of bytes that are no UTF-8.
-        raise DataError(f"can't be read: {_message(error)}", where=str(path), hint="Write it again") from error
+        raise DataError(f"can't be read: {one_line(error)}", where=str(path), hint="Write it again") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError("holds no rows of pairs", where=str(path), hint="Give JSONL, JSON or parquet rows")
     return rows
@@ -334,7 +333,7 @@ def _hub_rows(name: str) -> list[dict[str, Any]]:
         return _all_splits(datasets.load_dataset(name))
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise MissingError(
-            f"can't be had from the hub: {_message(error)}",
+            f"can't be had from the hub: {one_line(error)}",
             where=name,
             hint="Check the name and the network, or name a file or folder of it; shipped:<value> needs neither",
         ) from error
@@ -354,7 +353,3 @@ def _all_splits(found: Any) -> list[dict[str, Any]]:
     """Return the rows of every split, in order; the public sets have one."""
     parts = found.values() if isinstance(found, dict) else [found]
     return [dict(row) for part in parts for row in part]
-
-
-def _message(error: Exception) -> str:
-    return " ".join(str(error).split())[:_LONGEST_MESSAGE].rstrip(".") or type(error).__name__
