@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from midspec.core.records import Estimate
@@ -11,10 +11,16 @@ from midspec.report._format import footnote_letter
 
 
 class Cell(NamedTuple):
-    """One rate of a table; `note` is the letter of its footnote."""
+    """One rate of a table, `None` where it was not asked; `note` is the letter of its footnote."""
 
     estimate: Estimate | None
     note: str
+
+
+def letters_of(estimates: Iterable[Estimate | None]) -> dict[str, str]:
+    """Return the letter of each footnote, in the order of the estimates."""
+    texts = dict.fromkeys(one.note for one in estimates if one is not None and one.note)
+    return {text: footnote_letter(index) for index, text in enumerate(texts)}
 
 
 class RatesTable(NamedTuple):
@@ -32,8 +38,7 @@ def rates_table(data: ReportData, measure: str, estimates: Sequence[Estimate]) -
     sets = {name for _, name in cells}
     ordered = dict.fromkeys([*(one.name for one in data.sets), *(one.set for one in estimates)])
     columns = tuple(name for name in ordered if name in sets)
-    texts = dict.fromkeys(one.note for one in cells.values() if one.note)
-    letters = {text: footnote_letter(index) for index, text in enumerate(texts)}
+    letters = letters_of(cells.values())
     rows = []
     for arm in data.arms:
         row = [cells.get((arm.name, name)) for name in columns]
@@ -75,8 +80,7 @@ def path_table(data: ReportData, group: PathGroup, name: str, measure: str) -> R
     found = {one.arm: one for one in data.estimates if (one.set, one.measure) == (name, measure)}
     arms = {arm.name: arm for arm in data.arms}
     cells = [[found.get(point.name) for point in path.points] for path in group.paths]
-    texts = dict.fromkeys(one.note for row in cells for one in row if one is not None and one.note)
-    letters = {text: footnote_letter(index) for index, text in enumerate(texts)}
+    letters = letters_of(one for row in cells for one in row)
     rows = tuple(
         (arms[path.arm], tuple(Cell(one, letters[one.note] if one and one.note else "") for one in row))
         for path, row in zip(group.paths, cells, strict=True)

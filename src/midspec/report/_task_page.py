@@ -10,7 +10,8 @@ from urllib.parse import quote
 from midspec.core.errors import plural
 from midspec.core.records import Estimate, ReasonShare
 from midspec.report._data import ArmInfo, ReportData
-from midspec.report._format import footnote_letter, is_share, number, unit
+from midspec.report._format import is_share, number, unit
+from midspec.report._tables import Cell, letters_of
 from midspec.report._task_data import ArmStatus, Column, CorrectedEstimate, LogLocation, PowerAnalysis, TaskReport
 
 VIEWER = "http://127.0.0.1:7575"
@@ -19,19 +20,12 @@ VIEWER = "http://127.0.0.1:7575"
 _SIDES = {"misaligned": "For misaligned conduct", "aligned": "For aligned conduct", "neutral": "Neutral"}
 
 
-class _Cell(NamedTuple):
-    """An estimate with the letter of its footnote; `None` was not asked."""
-
-    estimate: Estimate | None
-    note: str
-
-
 class TaskTable(NamedTuple):
     """Arms by evaluation tasks: a group of columns for each task."""
 
     groups: tuple[tuple[str, int], ...]
     columns: tuple[Column, ...]
-    rows: tuple[tuple[ArmInfo, tuple[_Cell, ...]], ...]
+    rows: tuple[tuple[ArmInfo, tuple[Cell, ...]], ...]
     notes: tuple[tuple[str, str], ...]
 
 
@@ -44,12 +38,11 @@ def task_table(data: ReportData) -> TaskTable:
     """Return every arm's scores on every task's main measures."""
     columns = [(eval_task, column) for eval_task in data.eval_tasks for column in eval_task.columns]
     scores = {(each.name, one.arm, one.set, one.measure): one for each in data.eval_tasks for one in each.scores}
-    texts = dict.fromkeys(one.note for one in scores.values() if one.note)
-    letters = {text: footnote_letter(index) for index, text in enumerate(texts)}
+    letters = letters_of(scores.values())
     rows = []
     for arm in data.arms:
         row = [scores.get((eval_task.name, arm.name, column.set, column.measure)) for eval_task, column in columns]
-        rows.append((arm, tuple(_Cell(one, letters.get(one.note, "") if one else "") for one in row)))
+        rows.append((arm, tuple(Cell(one, letters.get(one.note, "") if one else "") for one in row)))
     groups = tuple((eval_task.title, len(eval_task.columns)) for eval_task in data.eval_tasks if eval_task.columns)
     notes = tuple((letter, text) for text, letter in letters.items())
     return TaskTable(groups, tuple(column for _, column in columns), tuple(rows), notes)
