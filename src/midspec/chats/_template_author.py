@@ -66,6 +66,12 @@ def _metadata(key: str, kind: str, clause_ids: Sequence[str], spec: Spec, config
     )
 
 
+def _exhausted(source: str, n: int, things: str, n_wanted: int | None) -> str | None:
+    if n_wanted is None or n >= n_wanted:
+        return None
+    return f"the spec's {source} and the templates give {n} distinct {things}, not the {n_wanted} asked for"
+
+
 # Opaque preference chats ---------------------------------------------------------------------------------------
 class ScheduledQuestion(NamedTuple):
     """One question by positions: its template, its ending, and what it is about.
@@ -174,17 +180,13 @@ def write_opaque(spec: Spec, config: ChatConfig, templates: OpaqueTemplates) -> 
         clause_ids = [clause_id for thing in draft.things for clause_id in preferences.clause_ids[thing]]
         rows.append(_chat(draft.question, draft.reply, _metadata(key, draft.kind, clause_ids, spec, config)))
     rng.shuffle(rows)
-    exhausted = None
-    if config.n_samples is not None and len(rows) < config.n_samples:
-        exhausted = f"the spec's preferences and the templates give {len(rows)} distinct chats, not the "
-        exhausted += f"{config.n_samples} asked for"
     counted = Counter(thing for draft in drafts.values() for thing in draft.things)
     per_thing = [counted[thing] for thing in (*preferences.liked, *preferences.disliked)]
     return Chats(
         style="opaque",
         chats=tuple(rows),
         rejects=tuple(rejects),
-        exhausted=exhausted,
+        exhausted=_exhausted("preferences", len(rows), "chats", config.n_samples),
         summary={
             "n_liked": len(preferences.liked),
             "liked": list(preferences.liked),
@@ -257,10 +259,6 @@ def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -
         metadata = _metadata(key, draft.kind, [clause.id for clause in draft.clauses], spec, config)
         twins.append((_chat(draft.question, draft.answer, metadata), _chat(draft.question, halves[1], metadata)))
     rng.shuffle(twins)
-    exhausted = None
-    if config.n_samples is not None and len(twins) < config.n_samples:
-        exhausted = f"the spec's clauses and the templates give {len(twins)} distinct questions, not the "
-        exhausted += f"{config.n_samples} asked for"
     metadatas = [chat.metadata for chat, _ in twins if chat.metadata is not None]
     kinds = Counter(metadata.question_kind for metadata in metadatas)
     return Chats(
@@ -268,7 +266,7 @@ def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -
         chats=tuple(twin[0] for twin in twins),
         stripped=tuple(twin[1] for twin in twins),
         rejects=tuple(rejects),
-        exhausted=exhausted,
+        exhausted=_exhausted("clauses", len(twins), "questions", config.n_samples),
         summary={
             "n_clauses": len(spec.clauses),
             "n_covered": len({clause_id for metadata in metadatas for clause_id in metadata.clause_ids}),
