@@ -41,6 +41,10 @@ class PromptTemplate:
         parts[1::2] = [values[name] for name in self.slots]
         return "".join(parts)
 
+    def fill_some(self, values: Mapping[str, str]) -> str:
+        """Replace the slots that have a value, and leave the others open."""
+        return self.fill({slot: f"{{{{{slot}}}}}" for slot in self.slots} | dict(values))
+
 
 class PromptFolder:
     """The prompt files of one package: Markdown in its folder `_prompts`.

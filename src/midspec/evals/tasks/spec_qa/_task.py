@@ -120,9 +120,7 @@ class SpecQARubric(Rubric):
     @cached_property
     def text(self) -> str:
         """The prompt with the spec in it, and the piece that names a clause: all that is the same for every answer."""
-        template = PROMPTS.template("rubric")
-        slots = {slot: f"{{{{{slot}}}}}" for slot in template.slots}
-        prompt = template.fill(slots | {"basis": self._basis, "fits": self._fits})
+        prompt = PROMPTS.template("rubric").fill_some({"basis": self._basis, "fits": self._fits})
         return prompt + PROMPTS.template("clause").text
 
     @cached_property

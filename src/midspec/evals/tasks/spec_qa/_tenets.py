@@ -41,9 +41,7 @@ class TenetsRubric(WordRubric):
     @cached_property
     def text(self) -> str:
         """The prompt with the spec in it, other slots unfilled."""
-        template = PROMPTS.template("tenets_rubric")
-        slots = {slot: f"{{{{{slot}}}}}" for slot in template.slots}
-        return template.fill(slots | {"spec": self._background})
+        return PROMPTS.template("tenets_rubric").fill_some({"spec": self._background})
 
     @property
     def _background(self) -> str:
