@@ -89,7 +89,7 @@ def log_settings(log_path: Path) -> dict[str, JsonValue]:
         MissingError: there is no such log.
         DataError: it is no log of a task.
     """
-    log = open_log(log_path, header=True)
+    log = open_log(log_path, part="header")
     metadata = _metadata(log, log_path)
     judges: dict[str, JsonValue] = {JUDGES: [], JUDGE_SETTINGS: []}
     if JUDGES in metadata and metadata.get("rubric_hash") is not None:
@@ -116,7 +116,7 @@ def logged_questions(log_path: Path) -> tuple[Question, ...]:
         MissingError: there is no such log.
         DataError: it is no log of a task.
     """
-    metadata = _metadata(open_log(log_path, header=True), log_path)
+    metadata = _metadata(open_log(log_path, part="header"), log_path)
     return _QUESTIONS.validate_python(metadata["questions"])
 
 

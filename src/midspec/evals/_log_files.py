@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 from zipfile import is_zipfile
 
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
@@ -26,13 +27,12 @@ def log_path_of(log: EvalLog) -> Path:
     return Path(log.location.removeprefix("file://"))
 
 
-def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLog:
+def open_log(path: Path, *, part: Literal["header", "answers", "all"] = "answers") -> EvalLog:
     """Read a log with Inspect.
 
     Args:
         path: an `.eval` file.
-        whole: with messages and events too.
-        header: without samples.
+        part: "header" is without samples, "answers" without messages and events of a large log.
 
     Raises:
         MissingError: there is no such log.
@@ -41,8 +41,8 @@ def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLo
     if not path.is_file():
         raise MissingError("there is no such log", where=str(path), hint="Check the path")
     try:
-        whole = whole or header or path.stat().st_size < _SMALL_LOG_BYTES
-        return read_eval_log(path, header_only=header, exclude_fields=set() if whole else _BULKY_FIELDS)
+        is_cut = part == "answers" and path.stat().st_size >= _SMALL_LOG_BYTES
+        return read_eval_log(path, header_only=part == "header", exclude_fields=_BULKY_FIELDS if is_cut else set())
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -111,6 +111,6 @@ def remove_unfinished_logs(finished: Path) -> None:
 
 def _is_started(path: Path) -> bool:
     try:
-        return open_log(path, header=True).status == "started"
+        return open_log(path, part="header").status == "started"
     except DataError:
         return False

@@ -130,7 +130,7 @@ def rescore(
         FolderError: the new log would replace the given one.
     """
     started = time.monotonic()
-    log = open_log(log_path, whole=True)
+    log = open_log(log_path, part="all")
     logged = logged_task(log, log_path, eval_task)
     path = folder / _LOGS / log_path.name
     if path.resolve() == log_path.resolve():
