@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from midspec.core.records import Comparison, Document, Lengths, Separability, Size
+from midspec.core.records import Z95, Comparison, Document, Lengths, Separability, Size
 from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.curate._claims import ContentStats
 from midspec.curate._config import CurateConfig
@@ -26,7 +26,6 @@ Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 _N_HASHED = 2048
 _MIN_ROWS = 20
 _RIDGE = 1.0
-_Z95 = 1.959964
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}][^\W\d_]+)?")
 _PUNCTUATION = ",.;:!?()\"'-\N{EN DASH}\N{EM DASH}\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}*#[]/\n"
@@ -85,7 +84,7 @@ def _cross_validated(
         errors.append(error)
     # The two halves' areas are not independent, so their mean is not taken to be surer than one of them.
     mean, error = sum(aucs) / 2, sum(errors) / 2
-    low, high = max(0.0, mean - _Z95 * error), min(1.0, mean + _Z95 * error)
+    low, high = max(0.0, mean - Z95 * error), min(1.0, mean + Z95 * error)
     return Separability(auc=mean, low=low, high=high, n_rows=n_rows, method=method)
 
 
@@ -131,7 +130,7 @@ def auc_of(positive: Matrix, negative: Matrix) -> tuple[float, float]:
     auc = float(above.mean())
     error = float((above.var(ddof=1) / len(positive) + below.var(ddof=1) / len(negative)) ** 0.5)
     # Where they are told apart without a mistake the formula gives 0; the rule of three bounds the error by 3 in n.
-    return auc, max(error, 3 / min(len(positive), len(negative)) / _Z95) if auc in (0.0, 1.0) else error
+    return auc, max(error, 3 / min(len(positive), len(negative)) / Z95) if auc in (0.0, 1.0) else error
 
 
 def _share_below(values: Matrix, ordered: Matrix) -> Matrix:

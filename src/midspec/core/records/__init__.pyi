@@ -12,6 +12,7 @@ from ._corpus import Sample as Sample
 from ._corpus import Separability as Separability
 from ._corpus import Size as Size
 from ._corpus import ValueClaims as ValueClaims
+from ._judging import Z95 as Z95
 from ._judging import Agreement as Agreement
 from ._judging import Calibration as Calibration
 from ._judging import ErrorRates as ErrorRates

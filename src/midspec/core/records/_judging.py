@@ -8,7 +8,8 @@ from pydantic import Field
 
 from midspec.core.records._pipeline import Strict
 
-_Z95 = 1.959964
+Z95 = 1.959964
+"""Standard errors to either side of an estimate in a 95% interval."""
 
 
 class Share(Strict):
@@ -24,9 +25,9 @@ class Share(Strict):
         """Create the share `n` of `of` with the 95% interval of Wilson (1927)."""
         if not of:
             return cls(n=n, of=of, low=None, high=None)
-        rate, z2 = n / of, _Z95**2 / of
+        rate, z2 = n / of, Z95**2 / of
         middle = (rate + z2 / 2) / (1 + z2)
-        half = _Z95 / (1 + z2) * (rate * (1 - rate) / of + z2 / (4 * of)) ** 0.5
+        half = Z95 / (1 + z2) * (rate * (1 - rate) / of + z2 / (4 * of)) ** 0.5
         return cls(n=n, of=of, low=0.0 if n == 0 else middle - half, high=1.0 if n == of else middle + half)
 
     @property

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue
 
 from midspec.core.artifact import Built, ProgressCallback, read_rows, write_json
 from midspec.core.errors import ConfigError, DataError
-from midspec.core.records import CorpusLoss, Document, Strict
+from midspec.core.records import Z95, CorpusLoss, Document, Strict
 from midspec.study._inputs import Input
 from midspec.study._step import Job, Step, StudyOutputs, ignore_progress, settings_of
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LOSS_FILE = "loss.json"
 _BATCH = 16
-_Z95 = 1.959964
 
 
 class LossConfig(Strict):
@@ -136,7 +135,7 @@ def corpus_loss(
     mean = sum(losses) / total
     # The error of a ratio of two sums over documents.
     squares = sum((loss - mean * tokens) ** 2 for loss, tokens in zip(losses, n_tokens, strict=True))
-    half = _Z95 * (squares * n / (n - 1)) ** 0.5 / total if n > 1 else None
+    half = Z95 * (squares * n / (n - 1)) ** 0.5 / total if n > 1 else None
     return CorpusLoss(
         name=names[0],
         model=names[1],
