@@ -127,7 +127,7 @@ def spread_of(plus: Sequence[Sequence[float]], minus: Sequence[Sequence[float]])
     return Spread(math.sqrt(max(0.0, observed - noise)), math.sqrt(within))
 
 
-def power_over_cells(difference: float, spread: Spread, *, n_cells: int, n_repeats: int, alpha: float = 0.05) -> float:
+def power_over_cells(difference: float, spread: Spread, *, n_cells: int, n_repeats: int) -> float:
     """Return the probability that the paired t test over cells finds a true mean `difference`, with its right sign.
 
     Args:
@@ -135,29 +135,24 @@ def power_over_cells(difference: float, spread: Spread, *, n_cells: int, n_repea
         spread: between and within cells.
         n_cells: questions that both arms answer, at least 2.
         n_repeats: samples of each arm a cell, at least 1.
-        alpha: the two-sided level of the test.
 
     Raises:
         DataError: a number is out of range.
     """
-    return power(difference, _error(spread, n_cells, n_repeats), n_cells - 1, alpha=alpha)
+    return power(difference, _error(spread, n_cells, n_repeats), n_cells - 1)
 
 
-def smallest_difference(
-    spread: Spread, *, n_cells: int, n_repeats: int, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Return the smallest true difference that a design finds with the given power, in the measure's own units.
+def smallest_difference(spread: Spread, *, n_cells: int, n_repeats: int) -> float:
+    """Return the smallest true difference that a design finds with a power of 80%, in the measure's own units.
 
     Raises:
         DataError: a number is out of range.
     """
-    return minimum_detectable_effect(_error(spread, n_cells, n_repeats), n_cells - 1, power=power, alpha=alpha)
+    return minimum_detectable_effect(_error(spread, n_cells, n_repeats), n_cells - 1)
 
 
-def repeats_for(
-    difference: float, spread: Spread, *, n_cells: int, power: float = 0.8, alpha: float = 0.05
-) -> int | None:
-    """Return the samples of each arm that a cell needs, for a true `difference` to be found with the given power.
+def repeats_for(difference: float, spread: Spread, *, n_cells: int) -> int | None:
+    """Return the samples of each arm that a cell needs, for a true `difference` to be found with a power of 80%.
 
     Returns:
         The smallest number; `None` where no number is enough, because too few cells differ too much among themselves.
@@ -167,14 +162,12 @@ def repeats_for(
     """
     _check_difference(difference)
     # What the cells alone allow; bisecting up to a bound would call a million samples possible.
-    if spread.between_sd > 0 and not _finds(spread._replace(within_sd=0.0), difference, n_cells, 1, power, alpha):
+    if spread.between_sd > 0 and not _finds(spread._replace(within_sd=0.0), difference, n_cells, 1):
         return None
-    return least(1, lambda n: _finds(spread, difference, n_cells, n, power, alpha))
+    return least(1, lambda n: _finds(spread, difference, n_cells, n))
 
 
-def cells_for(
-    difference: float, spread: Spread, *, n_repeats: int, power: float = 0.8, alpha: float = 0.05
-) -> int | None:
+def cells_for(difference: float, spread: Spread, *, n_repeats: int) -> int | None:
     """Return the number of cells needed, each answered `n_repeats` times by each arm, to find a true `difference`.
 
     Returns:
@@ -184,12 +177,11 @@ def cells_for(
         DataError: a number is out of range, or the difference is 0.
     """
     _check_difference(difference)
-    return least(2, lambda n: _finds(spread, difference, n, n_repeats, power, alpha))
+    return least(2, lambda n: _finds(spread, difference, n, n_repeats))
 
 
-def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, power: float, alpha: float) -> bool:
-    least = smallest_difference(spread, n_cells=n_cells, n_repeats=n_repeats, power=power, alpha=alpha)
-    return least <= abs(difference)
+def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int) -> bool:
+    return smallest_difference(spread, n_cells=n_cells, n_repeats=n_repeats) <= abs(difference)
 
 
 def least(first: int, enough: Callable[[int], bool]) -> int | None:

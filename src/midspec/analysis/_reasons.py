@@ -24,9 +24,7 @@ _SET = "reasons"
 _ONE_CELL = "all transcripts are of one cell: each question is taken as a cell of its own"
 
 
-def reason_shares(
-    scores: Sequence[ArmScore], clusters: Sequence[ReasonCluster], *, level: float = 0.95
-) -> list[ReasonShare]:
+def reason_shares(scores: Sequence[ArmScore], clusters: Sequence[ReasonCluster]) -> list[ReasonShare]:
     """Estimate the share of each arm's transcripts that each cluster drove: first any of a side, then each cluster.
 
     A cell is a task, set and domain; its share is that of its scored transcripts. An arm's share is the mean over
@@ -36,10 +34,9 @@ def reason_shares(
     Args:
         scores: one row a transcript and measure; a measure is a cluster's id, or `any-misaligned`, `any-aligned`.
         clusters: the measures, with names and sides.
-        level: of the intervals, 0-1.
 
     Raises:
-        DataError: a score has a measure that is no cluster, or occurs twice, or `level` is not between 0 and 1.
+        DataError: a score has a measure that is no cluster, or occurs twice.
     """
     known = [*_ANY, *((each.id, each.name, each.side) for each in clusters)]
     if unknown := sorted({row.measure for row in scores} - {name for name, _, _ in known}):
@@ -52,7 +49,7 @@ def reason_shares(
         raise DataError(what, where=f"set {name!r}", hint="Give each transcript once")
     by_question = len({(row.task, row.set, row.domain) for row in scores}) == 1
     cells = list(_pool_cells(scores, by_question))
-    found = {(each.arm, each.measure): each for each in rates(cells, level=level)}
+    found = {(each.arm, each.measure): each for each in rates(cells)}
     groups: dict[tuple[str, str], list[ArmScore]] = {}
     for row in scores:
         groups.setdefault((row.arm, row.measure), []).append(row)

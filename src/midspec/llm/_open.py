@@ -125,18 +125,14 @@ class ScriptedClient:
     Args:
         script: gives the reply's text, or a whole outcome; raises what the client shall raise.
         store: where given, attempts are recorded and settled ones replayed, as a real client does.
-        model: the name under which attempts are recorded.
 
     Attributes:
         asked: every request that reached the script, in order.
     """
 
-    def __init__(
-        self, script: Callable[[Request], str | Outcome], *, store: Store | None = None, model: str = "scripted"
-    ) -> None:
+    def __init__(self, script: Callable[[Request], str | Outcome], *, store: Store | None = None) -> None:
         self._script = script
         self._store = store
-        self._model = model
         self.asked: list[Request] = []
 
     async def ask(self, request: Request) -> Outcome:
@@ -145,7 +141,7 @@ class ScriptedClient:
             return await self._answer(request)
         found = self._store.settled(request)
         if found is None:
-            attempt = self._store.open(request, self._model, "author", "{}")
+            attempt = self._store.open(request, "scripted", "author", "{}")
             found = as_recorded(await self._answer(request))
             self._store.close(attempt, found)
         return found

@@ -157,23 +157,19 @@ def base_apart(checkpoint: Checkpoint) -> Checkpoint | None:
     return None if keeps_base else Checkpoint(model=checkpoint.model)
 
 
-def load_model(
-    checkpoint: Checkpoint, *, dtype: torch.dtype | str, trainable: bool = False, attention: str | None = None
-) -> Any:
+def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | str, trainable: bool = False) -> Any:
     """Load the weights of a checkpoint on the CPU, with its adapter over them if it has one.
 
     Args:
         checkpoint: what to open.
         dtype: of the base's weights; "auto" for the one they are saved in.
         trainable: leave the adapter's weights trainable.
-        attention: "eager" or "sdpa"; the library's own choice when not given.
 
     Raises:
         CheckpointError: it does not open; one line that says why.
     """
-    chosen: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     opened = opened_name(checkpoint.model)
-    chosen |= {"dtype": dtype, "local_files_only": only_here(opened), "trust_remote_code": False}
+    chosen = {"dtype": dtype, "local_files_only": only_here(opened), "trust_remote_code": False}
     with quiet():
         try:
             model, loading = AutoModelForCausalLM.from_pretrained(opened, output_loading_info=True, **chosen)

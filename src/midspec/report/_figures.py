@@ -59,6 +59,7 @@ _CELL_HEIGHT, _USUAL_CELL, _MIN_CELL, _MAX_CELL = 0.36, 0.7, 0.5, 1.1
 _GRID_HEAD, _GRID_BETWEEN, _SMALL_LETTER = 0.30, 0.2, 0.057
 # In letters.
 _ARM_LETTERS, _GOAL_LETTERS, _MIN_HEADING_LETTERS = 30, 16, 12
+_BARS_IN_A_ROW = 4  # the most panels
 
 
 class Drawn(NamedTuple):
@@ -118,17 +119,16 @@ def _characters_of(file: str) -> set[str]:
         return set()
 
 
-def draw_bars(data: ReportData, panels: Sequence[Panel], name: str, width_in: float, *, columns: int = 4) -> Drawn:
-    """Draw panels of bars side by side, `columns` in a row, with the arms' names once a row.
+def draw_bars(data: ReportData, panels: Sequence[Panel], name: str, width_in: float) -> Drawn:
+    """Draw panels of bars side by side, four in a row, with the arms' names once a row.
 
     Args:
         data: the estimates and arms.
         panels: what to draw; arms without an estimate keep their place and say that there is none.
         name: of the figure; makes the ids inside its SVG unique.
         width_in: in inches.
-        columns: the most panels in a row.
     """
-    return render_figure(name, lambda: _bar_figure(data, panels, width_in, columns), fonts_for(characters(data))[0])
+    return render_figure(name, lambda: _bar_figure(data, panels, width_in), fonts_for(characters(data))[0])
 
 
 def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Drawn:
@@ -228,13 +228,13 @@ class _BarPanel(NamedTuple):
     height: float
 
 
-def _bar_figure(data: ReportData, panels: Sequence[Panel], width: float, columns: int) -> Figure:
+def _bar_figure(data: ReportData, panels: Sequence[Panel], width: float) -> Figure:
     labels = labels_of((arm for panel in panels for arm in panel.arms), _ARM_LETTERS)
     left = 0.14 + _label_width_in(labels.values())
-    n_columns = min(columns, len(panels))
+    n_columns = min(_BARS_IN_A_ROW, len(panels))
     each = (width - left - n_columns * _VALUE - (n_columns - 1) * _BAR_BETWEEN) / n_columns
     laid_out = [_lay_out(data, panel, each, labels) for panel in panels]
-    rows = [laid_out[start : start + columns] for start in range(0, len(laid_out), columns)]
+    rows = [laid_out[start : start + n_columns] for start in range(0, len(laid_out), n_columns)]
     heads = [max(len(one.heading) for one in row) for row in rows]
     bodies = [max(one.height for one in row) for row in rows]
     total = sum(n * _LINE + _BAR_HEAD + body + _AXIS for n, body in zip(heads, bodies, strict=True))

@@ -29,6 +29,7 @@ from midspec.llm import Access, StageEstimate
 
 CALIBRATION = "calibration.json"
 STAGE = "calibration of a judge"
+_VERDICT_TOKENS = 150  # of a reply, its reasoning included
 _STEP = "calibrate@1"
 _VERDICTS = "verdicts.jsonl"
 
@@ -181,16 +182,15 @@ async def calibrate(
     ), verdicts
 
 
-def estimate_calibration(rubric: Rubric, rows: Sequence[Transcript], *, verdict_tokens: int = 150) -> StageEstimate:
+def estimate_calibration(rubric: Rubric, rows: Sequence[Transcript]) -> StageEstimate:
     """Estimate what one judge is asked when it is calibrated, if every transcript is shown to it.
 
     Args:
         rubric: what it is asked.
         rows: the transcripts, at least one.
-        verdict_tokens: its reply, its reasoning included.
     """
     prompt_tokens = fmean(estimate_tokens(rubric.render(row.question, row.said)) for row in rows)
-    return estimate_stage(STAGE, len(rows), verdict_tokens, prompt=prompt_tokens)
+    return estimate_stage(STAGE, len(rows), _VERDICT_TOKENS, prompt=prompt_tokens)
 
 
 def load_calibration(path: Path) -> JudgeCalibration:
