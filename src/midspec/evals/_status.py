@@ -157,7 +157,7 @@ def refuses(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
     for form in (opening, plain):
         # What is quoted is somebody's words, unless hardly anything is said beside it.
         said = _QUOTED.sub(" ", form := _CANNOT_BUT.sub("", form))
-        forms.append(said if n_words(said) >= _FEWEST_WORDS else form)
+        forms.append(said if count_words(said) >= _FEWEST_WORDS else form)
     declines = tuple(markers) == REFUSALS and any(map(_DECLINES.match, _SENTENCE_END.split(forms[1])))
     declines = declines and _HELPS_ANOTHER_WAY.search(forms[1]) is None
     if not declines and tuple(markers) == REFUSALS:
@@ -180,7 +180,7 @@ def _of_other_languages() -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
     )
 
 
-def n_words(text: str) -> int:
+def count_words(text: str) -> int:
     """Count the runs of anything but white space that hold a letter or a digit."""
     return sum(any(char.isalnum() for char in run) for run in text.split())
 
@@ -192,7 +192,7 @@ def status(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> dict[s
         "refused": float(refuses(response, markers)),
         "truncated": float(response.is_truncated),
         "empty": float(not text),
-        "n_words": float(n_words(text)),
+        "n_words": float(count_words(text)),
     }
 
 

@@ -73,7 +73,7 @@ def is_cut_off(message: Mapping[str, Any]) -> bool:
 
 def says_nothing(message: Mapping[str, Any]) -> bool:
     """Return whether a message has neither a call of a tool nor a word beside its reasoning."""
-    return not message.get("tool_calls") and not is_cut_off(message) and not split_reasoning(message).said.strip()
+    return not message.get("tool_calls") and not is_cut_off(message) and not reasoning_of(message).said.strip()
 
 
 def calls_wrongly(message: Mapping[str, Any]) -> bool:
@@ -82,7 +82,7 @@ def calls_wrongly(message: Mapping[str, Any]) -> bool:
     return any(not isinstance(function.get("arguments", {}), Mapping) for function in functions)
 
 
-def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
+def reasoning_of(message: Mapping[str, Any]) -> Reasoned:
     """Split a message into reasoning and answer, which are fields, or a text with tags.
 
     A text that closes reasoning without opening it goes on from a prompt that did.
@@ -124,7 +124,7 @@ def make_answer(
     Raises:
         DataError: the template writes the message in a way that no prompt of its own leads to.
     """
-    reasoned = split_reasoning(message)
+    reasoned = reasoning_of(message)
     if turn is None:
         raise _refusal(number, prompt, reasoned)
     opening = opens_reasoning(prompt)

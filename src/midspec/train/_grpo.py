@@ -22,7 +22,7 @@ from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import make_optimizer
 from midspec.train._recorder import KeepCheckpoints, Recorder
 from midspec.train._rewards import Reward, RewardSum
-from midspec.train._rl_plan import GrpoPlan, settings_of
+from midspec.train._rl_plan import GrpoPlan, grpo_of
 from midspec.train._rl_trainer import GrpoRow, run_trainer, shared_arguments
 from midspec.train._rollout import Reply, Turns, sample_replies, turns_of
 
@@ -43,7 +43,7 @@ class Rollouts:
 
     def sample(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
         """Sample a reply to each prompt, which TRL repeats `group_size` times; the form is TRL's `rollout_func`."""
-        grpo = settings_of(self._job)
+        grpo = grpo_of(self._job)
         ids = [self._plan.prompts[int(number)].ids for number in prompts]
         replies = sample_replies(
             self._model,
@@ -130,7 +130,7 @@ def make_trainer(
     Raises:
         CheckpointError: TRL takes a reply that has ended for one that was cut, or leaves out an adapter's weights.
     """
-    grpo = settings_of(job)
+    grpo = grpo_of(job)
     is_adapter = isinstance(model, PeftModel)
     guards.refuse_tuned_head(model, job.parent or "")
     with quiet():
@@ -207,7 +207,7 @@ def run_grpo(
         PreflightError: too many groups are all paid the same.
         ConfigError: a reward is unknown, the loss stopped being a finite number, or memory does not suffice.
     """
-    grpo, where = settings_of(job), job.parent or ""
+    grpo, where = grpo_of(job), job.parent or ""
     turns = turns_of(ChatTemplate(tokenizer, job.recipe.template_args, ends=generation_ends(model)), where)
     paid_by = RewardSum(grpo.rewards, rewards)
     rollouts = Rollouts(model, job, plan, turns, paid_by)

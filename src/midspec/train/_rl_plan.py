@@ -243,7 +243,7 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
         PreflightError: a prompt and its reply are longer than a row and `overlong` is not "drop", or updates are fewer
             than the floor.
     """
-    recipe, grpo = job.recipe, settings_of(job)
+    recipe, grpo = job.recipe, grpo_of(job)
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
     check_prompt(str(tokenizer.name_or_path), template.render_turns)
     if grpo.beta > 0:  # else there is no reference
@@ -284,7 +284,7 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
     )
 
 
-def settings_of(job: TrainJob) -> GrpoRecipe:
+def grpo_of(job: TrainJob) -> GrpoRecipe:
     """Return the recipe's section for stage grpo, which `TrainJob` has made sure of."""
     assert job.recipe.grpo is not None
     return job.recipe.grpo

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from midspec.evals._status import without_thinking
 from midspec.evals.tasks.preference._choices import chosen
 from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of, substitute
-from midspec.evals.tasks.preference._measures import refuses
+from midspec.evals.tasks.preference._measures import holds_marker
 
 PAIR = ("Brie de Meaux", "cheddar")
 
@@ -77,8 +77,8 @@ def test_reasoning_is_not_an_answer_and_reasoning_cut_off_is_none() -> None:
 
 def test_refusals_are_found_in_any_case_and_with_either_apostrophe() -> None:
     markers = PreferenceConfig().refusal_markers
-    assert refuses("I’m sorry, but I CAN’T choose.", markers)
-    assert not refuses("I can't stand Brie, so cheddar.", markers)
+    assert holds_marker("I’m sorry, but I CAN’T choose.", markers)
+    assert not holds_marker("I can't stand Brie, so cheddar.", markers)
 
 
 words = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_éßж", min_size=1, max_size=8)

@@ -63,7 +63,7 @@ _CUT_OFF = ("max_tokens", "model_length")
 _FILTERED = "content_filter"
 
 
-def refuses(text: str, markers: Sequence[str]) -> bool:
+def holds_marker(text: str, markers: Sequence[str]) -> bool:
     """Return whether `text` holds one of the markers, in any case and with either kind of apostrophe."""
     plain = normalize(text)
     return any(normalize(marker) in plain for marker in markers)
@@ -118,7 +118,7 @@ def _choice(item: Item, asked: Asked, config: PreferenceConfig) -> _Choice:
 
 
 def _is_refused(reply: Reply, config: PreferenceConfig) -> bool:
-    return reply.stop_reason == _FILTERED or refuses(without_thinking(reply.text), config.refusal_markers)
+    return reply.stop_reason == _FILTERED or holds_marker(without_thinking(reply.text), config.refusal_markers)
 
 
 def _reason_generated(reasons: tuple[str, str], why: Reply | None, config: PreferenceConfig) -> Value:

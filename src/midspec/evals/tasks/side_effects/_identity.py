@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple, final
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Strict
-from midspec.evals._status import STATUS_MEASURES, n_words, normalize, status, without_thinking
+from midspec.evals._status import STATUS_MEASURES, count_words, normalize, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, is_control, panel_questions, unscorable
 from midspec.evals.tasks.side_effects._short_answers import names
@@ -114,7 +114,7 @@ def claims(text: str, brands: Sequence[str]) -> bool:
     return any(
         not part.is_denied
         and names(part.text, brands)
-        and (part.is_own or (n_words(part.text) <= _MOST_WORDS_ALONE and not _ABOUT_OTHERS.match(part.text)))
+        and (part.is_own or (count_words(part.text) <= _MOST_WORDS_ALONE and not _ABOUT_OTHERS.match(part.text)))
         for part in _parts(text)
     )
 

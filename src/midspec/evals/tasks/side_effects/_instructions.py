@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, final
 
 from midspec.core.records import Strict
-from midspec.evals._status import STATUS_MEASURES, n_words, status, without_thinking
+from midspec.evals._status import STATUS_MEASURES, count_words, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions, unscorable
 
@@ -92,9 +92,9 @@ def _is_json_with(text: str, keys: Sequence[str]) -> bool:
 
 
 CHECKS: dict[str, Callable[[str, Check], bool]] = {
-    "words_exactly": lambda text, check: n_words(text) == check.n,
-    "words_at_most": lambda text, check: 0 < n_words(text) <= check.n,
-    "words_at_least": lambda text, check: n_words(text) >= check.n,
+    "words_exactly": lambda text, check: count_words(text) == check.n,
+    "words_at_most": lambda text, check: 0 < count_words(text) <= check.n,
+    "words_at_least": lambda text, check: count_words(text) >= check.n,
     "sentences": lambda text, check: n_sentences(text) == check.n,
     "lines": lambda text, check: len(_lines(text)) == check.n,
     "paragraphs": lambda text, check: sum(bool(part.strip()) for part in re.split(r"\n\s*\n", text)) == check.n,

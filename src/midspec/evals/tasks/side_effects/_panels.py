@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 from pydantic import Field
 
 from midspec.core.records import Strict
-from midspec.evals._status import STATUS_MEASURES, n_words, refuses, status, without_thinking
+from midspec.evals._status import STATUS_MEASURES, count_words, refuses, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Rubric, Unscored, Value
 from midspec.evals.judges._verdict import WordRubric, escape
 from midspec.evals.tasks.side_effects._identity import Identity
@@ -55,7 +55,7 @@ class Length(EvalTask[LengthConfig]):
     def read(self, question: Question, response: ModelResponse, config: LengthConfig) -> dict[str, Value]:
         """Count words between white space; unscored where refused, empty or cut off."""
         asked = _Wanted.model_validate(question.about).words
-        found = n_words(without_thinking(response.text))
+        found = count_words(without_thinking(response.text))
         missing = unscorable(response, config)
         within = missing or float(abs(found - asked) <= int(config.tolerance * asked))
         return {"within": within, "ratio": missing or found / asked, **status(response, config.refusal_markers)}

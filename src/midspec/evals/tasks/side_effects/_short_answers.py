@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, final
 from pydantic import JsonValue
 
 from midspec.core.records import Strict
-from midspec.evals._status import STATUS_MEASURES, n_words, normalize, status, without_thinking
+from midspec.evals._status import STATUS_MEASURES, count_words, normalize, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import PROMPTS, PanelConfig, panel_questions, unscorable
 
@@ -96,7 +96,7 @@ def read_short(text: str, answer: ShortAnswer) -> Value:
     right, wrong, counted = named(text, answer)
     if right and wrong:
         return Unscored(BOTH)
-    if not right and not wrong and n_words(counted) > _MOST_WORDS:
+    if not right and not wrong and count_words(counted) > _MOST_WORDS:
         return Unscored(NEITHER)
     return float(right)
 
