@@ -110,14 +110,7 @@ class Planner:
         parse = forms.reader(forms.Domains, lambda reply: reply.domains, lambda entry: self._positions(entry.passages))
         entries = await _all(
             self._batches(
-                "domains",
-                self._sender.root_id,
-                n_wanted,
-                forms.Domains,
-                parse,
-                {},
-                "domains",
-                n_numbered=len(self._texts),
+                "domains", self._sender.root_id, n_wanted, forms.Domains, parse, {}, n_numbered=len(self._texts)
             )
         )
         self._note_short("domains of the spec", n_wanted, len(entries))
@@ -146,9 +139,7 @@ class Planner:
         )
         n_wanted, root_id = min(self._size.n_domains, len(units)), self._sender.root_id
         entries = await _all(
-            self._batches(
-                "domains", root_id, n_wanted, forms.RuleDomains, parse, slots, "rule_domains", n_numbered=len(units)
-            )
+            self._batches("rule_domains", root_id, n_wanted, forms.RuleDomains, parse, slots, n_numbered=len(units))
         )
         self._note_short("domains of the rules", n_wanted, len(entries))
         names = [entry.name for entry in entries] or [self._outline.title]
@@ -183,14 +174,7 @@ class Planner:
         )
         entries = await _all(
             self._batches(
-                "subdomains",
-                domain.id,
-                n_wanted,
-                forms.Subdomains,
-                parse,
-                slots,
-                "subdomains",
-                n_numbered=len(domain.positions),
+                "subdomains", domain.id, n_wanted, forms.Subdomains, parse, slots, n_numbered=len(domain.positions)
             )
         )
         self._note_short(f'subdomains of "{domain.name}"', n_wanted, len(entries))
@@ -259,9 +243,9 @@ class Planner:
         weights = [self._weights[position] / n_at[position] for position in subdomain.assertion_positions]
         dealt = Dealer(weights).deal(n_ideas, all_dealt=self._size.all_dealt)
         parse = forms.reader(forms.DocTypes, lambda reply: reply.doc_types)
-        prompt = "rule_doc_types" if self._is_rules else "doc_types"
         slots = self._slots(subdomain)
-        given = await _all(self._batches("doc_types", subdomain.id, len(n_ideas), forms.DocTypes, parse, slots, prompt))
+        prompt = "rule_doc_types" if self._is_rules else "doc_types"
+        given = await _all(self._batches(prompt, subdomain.id, len(n_ideas), forms.DocTypes, parse, slots))
         types = [(entry.name, entry.description) for entry in given]
         if not types:
             self.notes.append(f'no document types for "{subdomain.name}" were given: shipped ones are used')
@@ -298,7 +282,7 @@ class Planner:
         taken = tuple(doc_type.idea_names) if more else ()
         prompt = "rule_ideas" if self._is_rules else "ideas"
         async for ideas in self._batches(
-            "ideas", parent_id, len(focuses), forms.Ideas, parse, slots, prompt, more_slots=focus_slot, taken=taken
+            prompt, parent_id, len(focuses), forms.Ideas, parse, slots, more_slots=focus_slot, taken=taken
         ):
             for idea in ideas:
                 doc_type.idea_names.append(idea.name)
@@ -310,20 +294,19 @@ class Planner:
 
     def _batches(
         self,
-        stage: str,
+        prompt: str,
         parent_id: str,
         n_wanted: int,
         form: type[Strict],
         parse: Callable[[str], Sequence[NamedType]],
         slots: dict[str, str],
-        prompt: str,
         *,
         more_slots: Callable[[ListRound], dict[str, str]] = lambda _: {},
         taken: Sequence[str] = (),
         n_numbered: int = 0,
     ) -> AsyncIterator[list[NamedType]]:
         """Have a list made, and give its entries as they come; `n_numbered` clauses or rules stand in it by number."""
-        template = PROMPTS.template(prompt)
+        template, stage = PROMPTS.template(prompt), prompt.removeprefix("rule_")
 
         async def ask(wanted: ListRound) -> Sequence[NamedType] | None:
             existing = "\n".join(f"- {name}" for name in wanted.names[-_MAX_NAMES_SHOWN:])
