@@ -30,11 +30,6 @@ class Plan(NamedTuple):
         return [piece for row in self.rows() for piece in row]
 
     @property
-    def row_width(self) -> int:
-        """The tokens of a row."""
-        return self.preflight.row_width
-
-    @property
     def longest_tokens(self) -> int:
         """The tokens of the longest piece."""
         return max(len(piece.ids) for piece in self.pieces())

@@ -143,11 +143,6 @@ class DpoPlan(NamedTuple):
         return [_piece(pair.prompt + reply) for pair in self.pairs for reply in (pair.chosen, pair.rejected)]
 
     @property
-    def row_width(self) -> int:
-        """The tokens of a row, padded."""
-        return self.preflight.row_width
-
-    @property
     def longest_tokens(self) -> int:
         """The tokens of the longest prompt with its reply."""
         return self.preflight.longest_tokens
@@ -163,11 +158,6 @@ class GrpoPlan(NamedTuple):
     def pieces(self) -> list[Piece]:
         """Return all that the model is given, before it writes."""
         return [_piece(prompt.ids) for prompt in self.prompts]
-
-    @property
-    def row_width(self) -> int:
-        """The tokens of a row, padded."""
-        return self.preflight.row_width
 
     @property
     def longest_tokens(self) -> int:

@@ -155,7 +155,7 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
             model = checkpoint.open_start(job, tokenizer, dtype=dtype)
             refuse_unopened(model, where)
             checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
-            width, longest = plan.row_width, plan.longest_tokens
+            width, longest = plan.preflight.row_width, plan.longest_tokens
             forecast = forecast_memory(
                 sizes_of(model), job, ranks.n, row_width=width, longest=longest, dtype=dtype, device=device
             )
@@ -240,7 +240,7 @@ def _choose_computation(
     from midspec.train._probe import Computation, attention_of, choose_computation
 
     if isinstance(plan, Plan):
-        return choose_computation(model, plan.row_width, device, dtype)
+        return choose_computation(model, plan.preflight.row_width, device, dtype)
     return Computation(dtype, attention_of(model), None)
 
 
