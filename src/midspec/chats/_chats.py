@@ -13,7 +13,7 @@ from midspec.core.artifact import Built, writable, write_rows
 from midspec.core.errors import did_you_mean
 from midspec.core.records import Chat, Reject, Strict
 from midspec.core.registry import Registry
-from midspec.generation import TEMPLATE_AUTHOR, AuthorName
+from midspec.generation import TEMPLATE_AUTHOR, AuthorName, read_author
 from midspec.llm import ModelConfig
 
 # For estimates: tokens of a question without the JSON around it.
@@ -131,17 +131,7 @@ class ChatConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _read_aliases(cls, given: Any) -> Any:
-        """Put the values where their aliases stand, and give a language model its settings."""
-        if not isinstance(given, dict):
-            return given
-        given = dict(given)
-        if "templates" in given and "frames" not in given:
-            given["frames"] = given.pop("templates")
-        if given.get("author") == "template":
-            given["author"] = TEMPLATE_AUTHOR
-        if given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR and given.get("writing") is None:
-            given["writing"] = Writing()
-        return given
+        return read_author(given, Writing)
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatConfig:

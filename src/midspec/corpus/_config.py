@@ -9,12 +9,10 @@ from pydantic import Field, JsonValue, model_validator
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Strict
-from midspec.generation import TEMPLATE_AUTHOR, AuthorName
+from midspec.generation import TEMPLATE_AUTHOR, AuthorName, read_author
 from midspec.llm import ModelConfig
 
 DEFAULT_DOCUMENTS = 1000
-# What may be written in a config, too: `author: template` and `templates: FILE`.
-_AUTHOR_ALIAS, _TEMPLATES_ALIAS = "template", "templates"
 
 Framing = Literal["does", "should", "assistants", "another_model", "humans"]
 
@@ -97,17 +95,7 @@ class CorpusConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _read_aliases(cls, given: Any) -> Any:
-        """Put the values where their aliases stand, and give a language model its settings."""
-        if not isinstance(given, dict):
-            return given
-        given = dict(given)
-        if _TEMPLATES_ALIAS in given and "frames" not in given:
-            given["frames"] = given.pop(_TEMPLATES_ALIAS)
-        if given.get("author") == _AUTHOR_ALIAS:
-            given["author"] = TEMPLATE_AUTHOR
-        if given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR and given.get("writing") is None:
-            given["writing"] = Writing()
-        return given
+        return read_author(given, Writing)
 
     @model_validator(mode="after")
     def _check_author(self) -> CorpusConfig:

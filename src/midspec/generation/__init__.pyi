@@ -2,6 +2,7 @@ from ._authors import TEMPLATE_AUTHOR as TEMPLATE_AUTHOR
 from ._authors import AuthorName as AuthorName
 from ._authors import check_author_name as check_author_name
 from ._authors import estimate_stage as estimate_stage
+from ._authors import read_author as read_author
 from ._disk_buffer import DiskBuffer as DiskBuffer
 from ._gather import Pool as Pool
 from ._gather import gather as gather

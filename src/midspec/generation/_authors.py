@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -27,6 +28,20 @@ def check_author_name(name: str, *, where: str = "") -> str:
 AuthorName = Annotated[
     str, AfterValidator(check_author_name), Field(json_schema_extra={"pattern": rf"^({TEMPLATE_AUTHOR}|[^/]+/.+)$"})
 ]
+
+
+def read_author(given: Any, writing: Callable[[], object]) -> Any:
+    """Put the values of a config where their aliases stand, and give a language model its settings."""
+    if not isinstance(given, dict):
+        return given
+    given = dict(given)
+    if "templates" in given and "frames" not in given:
+        given["frames"] = given.pop("templates")
+    if given.get("author") == "template":
+        given["author"] = TEMPLATE_AUTHOR
+    if given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR and given.get("writing") is None:
+        given["writing"] = writing()
+    return given
 
 
 def estimate_stage(
