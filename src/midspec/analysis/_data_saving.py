@@ -89,7 +89,7 @@ def data_saving(without: Curve, treated: Curve, *, names: tuple[str, str, str], 
     if len(numbers) < 2 or len(bases) < 2:
         there = f"{len(numbers)} numbers of rows and {len(bases)} bases"
         what = f"no factor without two numbers of rows and two bases in both curves: there are {there}"
-        raise DataError(what, where=names[0])
+        raise DataError(what, where=names[0], hint="Train on two numbers of rows and two bases at least")
     rates = np.array([[[curve[n][base] for n in numbers] for base in bases] for curve in (without, treated)])
     rising_without, rising_treated = (_rising(curve) for curve in rates.mean(axis=1))
     rate = rising_without[-1]

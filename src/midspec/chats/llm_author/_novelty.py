@@ -67,7 +67,8 @@ class Novelty:
             return []
         rows = np.asarray(await self._embed(texts), dtype=np.float32)
         if rows.ndim != 2 or len(rows) != len(texts):
-            raise DataError(f"gave {len(rows)} vectors for {len(texts)} texts", where="the embedding model")
+            what, hint = f"gave {len(rows)} vectors for {len(texts)} texts", "Name another model that embeds"
+            raise DataError(what, where="the embedding model", hint=hint)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         lengths[lengths == 0] = 1
         return list(rows / lengths)

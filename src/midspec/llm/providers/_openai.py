@@ -375,7 +375,8 @@ async def _embed_once(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig)
         )
         if isinstance(failure, Exception):
             raise failure from None
-        raise DataError(f"the server does not take the texts ({failure.note})", where=where) from None
+        what = f"the server does not take the texts ({failure.note})"
+        raise DataError(what, where=where, hint="Name another model that embeds") from None
     except openai.APIConnectionError as error:
         raise read_connection_error(error) from None
     try:
