@@ -434,10 +434,8 @@ def test_a_batch_is_found_again_after_a_kill_and_is_not_lost(tmp_path: Path) -> 
     with Store(path) as store:
         (batch,) = store.open_batches()
         assert (batch.batch_id, batch.provider_id, batch.items) == ("ours", "batch_123", {"1": ("a", 0), "2": ("b", 0)})
-        assert store.attempts("ours") == {("a", 0): attempts[0], ("b", 0): attempts[1]}
         assert store.unmetered() == []
         store.close(attempts[0], OK)
-        assert store.attempts("ours") == {("b", 0): attempts[1]}
         store.close_batch("ours", "expired")
         assert store.open_batches() == []
         assert store.answer("a", 0) == OK

@@ -331,11 +331,6 @@ class Store:
             for row in rows
         ]
 
-    def attempts(self, batch_id: str) -> dict[tuple[str, int], int]:
-        """Return the attempts of a batch that have no outcome yet: task and turn to attempt id."""
-        statement = "SELECT task, turn, id FROM attempts WHERE batch_id = ? AND kind IS NULL"
-        return {(task, turn): attempt for task, turn, attempt in self._run(statement, (batch_id,))}
-
     def close_batch(self, batch_id: str, note: str = "") -> None:
         """Record that nothing more comes of a batch (`note` says why, where it did not end well)."""
         values = (time.time(), note, batch_id)
