@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+import sys
 
+try:
+    from midspec.cli._main import main as main
+except KeyboardInterrupt:
+    from midspec.cli._output import stopped
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run one command line (the process's own by default) and return its exit code."""
-    try:
-        from midspec.cli._main import main as run
-
-        return run(args)
-    except KeyboardInterrupt:
-        from midspec.cli._output import stopped
-
-        return stopped(signal.SIGINT, args)
+    sys.exit(stopped(signal.SIGINT))
