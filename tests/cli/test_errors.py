@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import os
 import pty
 import signal
@@ -431,7 +432,11 @@ def test_an_interrupt_while_the_commands_are_imported(
             raise KeyboardInterrupt
 
     monkeypatch.setitem(sys.modules, "midspec.cli._main", Interrupted())
-    assert main(args) == 130
+    monkeypatch.delitem(sys.modules, "midspec.cli._entry")
+    monkeypatch.setattr(sys, "argv", ["midspec", *args])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("midspec.cli._entry")
+    assert end.value.code == 130
     assert capsys.readouterr().err == f"midspec: {ends}"
 
 
