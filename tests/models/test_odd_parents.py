@@ -241,6 +241,18 @@ def test_quantised_weights_are_read_as_their_scales_say_or_told(
         assert not hasattr(model.config, "quantization_config")
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"{}")])
+def test_a_quantised_parent_whose_file_is_missing_or_damaged_is_told_so(
+    saved: Saved, damage: Callable[[Path], object]
+) -> None:
+    folder = saved("llama")
+    change(folder / "config.json", quantization_config={"quant_method": "fp8"})
+    damage(folder / "model.safetensors")
+    found = refusal(folder)
+    assert "weights are quantised" not in found.what
+    assert "its files are whole" in str(found)
+
+
 def test_a_text_with_a_token_beyond_the_embeddings_is_refused_before_it_is_computed(saved: Saved) -> None:
     folder = saved("llama")
     tokenizer = load_tokenizer(str(folder))
