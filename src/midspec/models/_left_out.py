@@ -16,6 +16,8 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
 from midspec.core.errors import CheckpointError, note
 
@@ -65,6 +67,12 @@ def take_as_plain(model: Any, unused: Collection[str], where: str) -> None:
     note(f"its weights are quantised, and are computed as {model.dtype}", where)
     if hasattr(model.config, "quantization_config"):  # what is saved of it is plain
         del model.config.quantization_config
+    # Saving turns back what loading did: transformers 5.23 gives plain weights of gpt-oss the names of quantised ones.
+    renamings = [step for step in model._weight_conversions or () if not isinstance(step, WeightConverter)]  # noqa: SLF001
+    model._weight_conversions = [  # noqa: SLF001
+        *renamings,
+        *(step for step in get_model_conversion_mapping(model, add_legacy=False) if isinstance(step, WeightConverter)),
+    ]
 
 
 def is_saved_twice(folder: Path) -> bool:
