@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,48 +195,6 @@ def test_what_does_not_open_is_refused_in_words_of_its_reason(
     folder = saved("llama")
     change(folder / "config.json", **changed)
     assert words in refusal(folder).what
-
-
-def test_a_quantised_parent_that_is_not_computed_here_is_refused(saved: Saved) -> None:
-    folder = saved("llama")
-    model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
-    refuse_uncomputed(model, str(folder))
-    model.hf_quantizer = SimpleNamespace(quantization_config=SimpleNamespace(quant_method="fp8"))
-    refuse_uncomputed(model, str(folder))
-
-    def fails(*_: Any) -> None:
-        raise RuntimeError("no kernel for this device")
-
-    model.model.layers[0].self_attn.q_proj.forward = fails
-    with pytest.raises(CheckpointError, match=r"quantised \(fp8\), and are not computed on cpu \(no kernel"):
-        refuse_uncomputed(model, str(folder))
-
-
-@pytest.mark.parametrize(
-    ("method", "scaled", "told"),
-    [
-        ("modelopt", "k_proj.weight_scale", "in a way that transformers does not read .*k_proj.weight_scale, say"),
-        ("modelopt", "self_attn.k_scale", None),  # of a cache's keys
-        ("modelopt", None, None),  # left by a tool that dequantised
-        ("gptq", None, "quantised, and do not open .*optimum.*Use the model's checkpoint in bfloat16"),
-        (None, None, "quantised, and do not open .*quant_method"),  # MLX
-    ],
-)
-def test_quantised_weights_are_read_as_their_scales_say_or_told(
-    saved: Saved, method: str | None, scaled: str | None, told: str | None
-) -> None:
-    folder = saved("llama")
-    weights = load_file(folder / "model.safetensors")
-    if scaled is not None:
-        weights[f"model.layers.0.{scaled}"] = torch.ones(1)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    change(folder / "config.json", quantization_config={"bits": 4, **({"quant_method": method} if method else {})})
-    if told is not None:
-        with pytest.raises(CheckpointError, match=told):
-            load_model(find_checkpoint(str(folder)), dtype=torch.float32)
-    else:
-        model = load_model(find_checkpoint(str(folder)), dtype=torch.float32)
-        assert not hasattr(model.config, "quantization_config")
 
 
 def test_a_text_with_a_token_beyond_the_embeddings_is_refused_before_it_is_computed(saved: Saved) -> None:

@@ -587,8 +587,9 @@ def test_a_reward_that_gives_no_number_for_a_reply_is_refused() -> None:
     entry = RewardEntry(task="toy", measure="m")
     with pytest.raises(DataError, match="0 values for 1 replies"):
         RewardSum([entry], {"toy/m": lambda prompts, replies, rows: []})([()], ["w1"], [{}])
-    with pytest.raises(DataError, match="not finite"):
-        RewardSum([entry], {"toy/m": lambda prompts, replies, rows: [float("nan")]})([()], ["w1"], [{}])
+    for endless in (float("nan"), 10**400):
+        with pytest.raises(DataError, match="not finite"):
+            RewardSum([entry], {"toy/m": lambda *_, value=endless: [value]})([()], ["w1"], [{}])
     for value, told in (
         (1.0, "gave float, and not a list"),
         (torch.tensor(1.0), "gave Tensor, and not a list"),
@@ -608,10 +609,21 @@ def test_numbers_of_any_kind_are_numbers(given: Any) -> None:
     assert json.dumps(scores.parts) == '{"toy/m": [1.0]}'
 
 
-def test_an_error_in_a_rule_is_told_as_the_rules_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (lambda *_: json.loads("{}")["answer"], "KeyError: 'answer'"),
+        (lambda *_: torch.ones(2) @ torch.ones(3), "RuntimeError: "),
+        (lambda *_: (1 / 0 for _ in range(1)), "ZeroDivisionError: "),
+        (lambda *_: Path("no_such_file").read_text(), "FileNotFoundError: "),
+    ],
+)
+def test_an_error_in_a_rule_is_told_as_the_rules_own(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Any], told: str
+) -> None:
     rule = RewardSum([RewardEntry(rule="length", settings={"words": 1})], {})
-    monkeypatch.setattr("midspec.train.rewards._rules.n_words", lambda _: json.loads("{}")["answer"])
-    with pytest.raises(DataError, match=r"length: the reward raised KeyError: 'answer' .*test_grpo"):
+    monkeypatch.setattr("midspec.train.rewards._rules.Length.__call__", fault)
+    with pytest.raises(DataError, match=rf"length: the reward raised {told}"):
         rule([()], ["w1"], [{}])
 
 

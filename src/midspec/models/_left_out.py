@@ -16,6 +16,8 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
 from midspec.core.errors import CheckpointError, note
 
@@ -38,14 +40,14 @@ def left_out(model: Any, place: str) -> set[str]:
     if not patterns:
         return set()
     ignored = re.compile("|".join(f"(?:{pattern})" for pattern in sorted(patterns)))
-    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", sys.maxsize)
     # What was learnt, and no buffer of an older version (masks, angles of positions).
-    return {
-        name
-        for name in _saved(place)
-        if ignored.search(name)
-        and (_PARTS.search(name) or ((layer := _LAYER.search(name)) and int(layer[1]) >= n_layers))
-    }
+    return {name for name in _saved(place) if ignored.search(name) and _is_other_part(model, name)}
+
+
+def _is_other_part(model: Any, name: str) -> bool:
+    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", sys.maxsize)
+    layer = _LAYER.search(name)
+    return bool(_PARTS.search(name)) or (layer is not None and int(layer[1]) >= n_layers)
 
 
 def take_as_plain(model: Any, unused: Collection[str], where: str) -> None:
@@ -59,12 +61,18 @@ def take_as_plain(model: Any, unused: Collection[str], where: str) -> None:
     Raises:
         CheckpointError: scales of its weights are among them (NVIDIA's modelopt): they were read without.
     """
-    if scales := [name for name in unused if _SCALE.search(name)]:
+    if scales := [name for name in unused if _SCALE.search(name) and not _is_other_part(model, name)]:
         what = f"its weights are quantised in a way that transformers does not read ({min(scales)}, say)"
         raise CheckpointError(what, where=where, hint=QUANTISED)
     note(f"its weights are quantised, and are computed as {model.dtype}", where)
     if hasattr(model.config, "quantization_config"):  # what is saved of it is plain
         del model.config.quantization_config
+    # Saving turns back what loading did: transformers 5.23 gives plain weights of gpt-oss the names of quantised ones.
+    renamings = [step for step in model._weight_conversions or () if not isinstance(step, WeightConverter)]  # noqa: SLF001
+    model._weight_conversions = [  # noqa: SLF001
+        *renamings,
+        *(step for step in get_model_conversion_mapping(model, add_legacy=False) if isinstance(step, WeightConverter)),
+    ]
 
 
 def is_saved_twice(folder: Path) -> bool:

@@ -349,8 +349,9 @@ def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
     if isinstance(error, PickleError | EOFError):
         reason = "its .bin file is damaged, or holds more than weights"
     what, hint = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})", _HINT
+    is_file = isinstance(error, OSError | EOFError | PickleError | SafetensorError)  # missing or damaged
     with suppress(*OPENING_ERRORS):
-        if kind == "model" and getattr(open_config(where), "quantization_config", None):
+        if kind == "model" and not is_file and getattr(open_config(where), "quantization_config", None):
             what, hint = f"its weights are quantised, and do not open ({reason})", QUANTISED
     return CheckpointError(what, where=where, hint=hint)
 

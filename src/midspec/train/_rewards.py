@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -54,9 +54,6 @@ REWARDS: Registry[RewardType] = Registry(
 )
 
 
-_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError, ValueError)
-
-
 class Scores(NamedTuple):
     """The sum paid for each reply, `None` where a part can't be scored; and each reward's own values, unweighted."""
 
@@ -93,8 +90,9 @@ class RewardSum:
         parts = {}
         for entry, reward in self._rewards:
             try:
-                values: Any = reward(prompts, replies, rows)
-            except _FAULTS as error:
+                found: Any = reward(prompts, replies, rows)
+                values = list(found) if isinstance(found, Iterator) else found
+            except Exception as error:
                 if entry.rule is None or isinstance(error, MidspecError):  # of ours
                     raise
                 frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -134,7 +132,10 @@ def _checked(name: str, found: Any, n_replies: int) -> list[float | None]:
         # numpy's and torch's scalars are numbers too.
         if value is not None and (not hasattr(value, "__float__") or bool(getattr(value, "ndim", 0))):
             raise DataError(f"the reward gave {value!r} for a reply, and not a number", where=name)
-        values[at] = None if value is None else float(value)
+        try:
+            values[at] = None if value is None else float(value)
+        except OverflowError:  # an integer
+            values[at] = math.inf
     if any(value is not None and not math.isfinite(value) for value in values):
         raise DataError("the reward gave a value that is not finite", where=name, hint="Give None where it has none")
     return values
