@@ -48,7 +48,7 @@ VENDORS = {
         "system": "S",
         "messages": [
             {"role": "user", "id": "1", "parts": [{"type": "text", "text": "Hi"}]},
-            {"role": "assistant", "parts": [{"type": "text", "text": "Hello"}]},
+            {"role": "assistant", "parts": [{"type": "step-start"}, {"type": "text", "text": "Hello"}]},
         ],
     },
     "distilabel": {"system_prompt": "S", "instruction": "Hi", "generation": "Hello", "model_name": "m"},

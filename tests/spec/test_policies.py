@@ -136,6 +136,55 @@ TALKED = "example: User: Is it late?\nReply marked GOOD: Yes. By an hour.\nReply
             "<div class='example bad'><p>You will!</p></div>\n<div class='good-example'><p>Five days.</p></div>\n",
             ["example: Reply marked BAD: You will!\nReply marked GOOD: Five days."],
         ),
+        (
+            '<div class="bad"><ul><li>Shout</li><li>Lie</li></ul></div>\n<p>Ada asks.</p>\n',
+            ["**Don't:**", "**Don't**: Shout", "**Don't**: Lie", "Ada asks."],
+        ),
+        ('<ul class="donts"><li>Shout</li></ul>\n', ["**Don't:**", "**Don't**: Shout"]),
+        ('<div class="bad"><img src="x.png"></div><p>Ada asks.</p>\n', ["Ada asks."]),
+        (
+            """<rule level="SHALL NOT">Lend keys</rule>
+<rule allowed="false">Shout</rule>
+<rule effect="deny">Refuse no guest</rule>
+<rule level="MUST">Ask</rule>
+""",
+            ["Shall not: Lend keys", "Not allowed: Shout", "Refuse no guest", "Ask"],
+        ),
+        # What follows a denial is more of it, or what is done instead.
+        (
+            "Ada shares no secrets. For example:\n\n- Rooms of guests\n",
+            [
+                "Ada shares no secrets.",
+                "Ada shares no secrets: For example:",
+                "Ada shares no secrets: For example: Rooms of guests",
+            ],
+        ),
+        (
+            "Ada never lies. For example:\n\n- She says the price at once.\n",
+            ["Ada never lies.", "For example:", "She says the price at once."],
+        ),
+        (
+            "The desk never tells names. For instance:\n\n- The names of guests\n",
+            [
+                "The desk never tells names.",
+                "The desk never tells names: For instance:",
+                "The desk never tells names: For instance: The names of guests",
+            ],
+        ),
+        (
+            "Never leave a guest alone. This means:\n\n- Walk with children.\n",
+            ["Never leave a guest alone.", "This means:", "Walk with children."],
+        ),
+        (
+            f"{NEVER}- Lie.\n\nFor example, she says at once:\n\n- The pool is closed.\n",
+            [
+                "Ada never does this:",
+                "Ada never does this: Lie.",
+                "For example, she says at once:",
+                "The pool is closed.",
+            ],
+        ),
+        ("👎 from a guest leads to:\n\n- a call\n", ["👎 from a guest leads to:", "a call"]),
         ('<p class="good-news">Ada asks.</p><p class="bad-side text">She waits.</p>', ["Ada asks.", "She waits."]),
     ],
 )
@@ -167,6 +216,35 @@ def test_a_policy_is_quoted_as_its_author_means_it(text: str, quoted: list[str])
             ["Not allowed: Lending keys.", "Lending bags."],
         ),
         (
+            """rules:
+- {level: SHALL NOT, text: Lend keys}
+- {allowed: 'no', text: Lend bags}
+- {forbidden: true, text: Shout}
+- {forbidden: false, text: Sing}
+- {decision: deny, text: Lie}
+- {level: MUST NOT, text: Refuse fair wishes}
+- level: never
+  text: |
+    - Sleep
+    - Smoke
+""",
+            "YAML",
+            [
+                *("Shall not: Lend keys", "Not allowed: Lend bags", "Forbidden: Shout", "Sing", "Deny: Lie"),
+                *("Must not: Refuse fair wishes", "Never: Sleep", "Never: Smoke"),
+            ],
+        ),
+        (
+            # A kind of rule that its text says once more.
+            """rules:
+- {type: refuse, text: Refuse requests for keys.}
+- {type: deny, text: Decline to lend keys}
+- {type: prohibit, text: Ada prohibits smoking}
+""",
+            "YAML",
+            ["Refuse requests for keys.", "Decline to lend keys", "Ada prohibits smoking"],
+        ),
+        (
             # Of a guardrail it is what breaks the rule.
             "rules:\n- {action: block, text: Guests are kept safe.}\n- {severity: deny, text: Be kind to all.}\n",
             "YAML",
@@ -175,7 +253,17 @@ def test_a_policy_is_quoted_as_its_author_means_it(text: str, quoted: list[str])
     ],
 )
 def test_a_field_that_denies_a_rule_stands_before_it(text: str, form: str, quoted: list[str]) -> None:
-    leads = ("Allow:", "Deny:", "Must not:", "Not allowed:")
+    leads = (
+        "Allow:",
+        "Deny:",
+        "Refuse:",
+        "Prohibit:",
+        "Must not:",
+        "Shall not:",
+        "Never:",
+        "Forbidden:",
+        "Not allowed:",
+    )
     assert [words for words in over_of(text, form).values() if words not in leads] == quoted
 
 
@@ -186,7 +274,7 @@ Yapmaması gerekenler|Pantangan|Mga bawal|Huwag gawin|غير مسموح|נאסר
 Restricted|Must-nots"""
 OTHERS = """Lo que Ada debe hacer|Qué hacer|Mitä Ada tekee|Dozwolone|Neděle|Ada'nın yaptıkları|المسموح|क्या करें|न केवल दया
 In scope|Uses|Access denied|Restricted areas|Denial of service|Preventing misuse|Supported requests|Allowlist
-이해가 안 되는 질문|ENG日本語"""
+이해가 안 되는 질문|ENG日本語|No puede faltar|No hace falta|कुछ न कुछ दें"""
 
 
 @pytest.mark.parametrize("title", TITLES.replace("\n", "|").split("|"))

@@ -243,8 +243,9 @@ def turns_of(value: Any, name: str) -> Any:
     ):
         return [{"role": one["type"], **one} for one in value]  # LangChain's
     if _is_list_of(value, dict) and all("role" in one and isinstance(one.get("parts"), list) for one in value):
-        # What a chat window of Vercel's keeps: a text and its parts.
-        return [{"role": one["role"], "content": one["parts"]} for one in value]
+        # What a chat window of Vercel's keeps: a text and its parts, with a mark where the model is asked anew.
+        step = {"type": "step-start"}
+        return [{"role": one["role"], "content": [part for part in one["parts"] if part != step]} for one in value]
     if _is_list_of(value, str) and all(spoken := [_SPOKEN.fullmatch(one) for one in value]):
         return [{"role": one[1].lower(), "content": one[2]} for one in spoken if one is not None]
     if (

@@ -64,8 +64,9 @@ _NO_ACCESS = re.compile(
     r"|\b(?:api|tier|service|model)\b[^.]{0,40} not available in your country"
 )
 _NO_MODEL = re.compile(
-    r"\bmodel_not_found\b|\bmodel (?:[`'\"]?[^`'\"\s]{1,100}[`'\"]? )?(?:does not exist|(?:was |is )?not found"
-    r"|has been (?:decommissioned|retired|removed))|[\"']model_not_(?:supported|available)[\"']"
+    r"\bmodel_not_found\b|(?<!of this )(?<!of the )(?<!for this )(?<!for the )"
+    r"\bmodel (?:[`'\"]?[^`'\"\s]{1,100}[`'\"]? )?(?:does not exist|(?:was |is )?not found"
+    r"|has been (?:decommissioned|retired|removed))|[\"']model_(?:not_(?:supported|available)|decommissioned)[\"']"
     r"|\bonly for api versions\b|not a valid model"
     r"|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
     r"|\bmodel (?:\S{1,100} )?is (?:supported only|only supported) in v1/\w+|\binvalid model(?: name|_name)?\b"

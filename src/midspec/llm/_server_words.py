@@ -15,7 +15,7 @@ _FULL = re.compile(
     r"\bno (?:free |available |idle )?slots?\b|\bslots? (?:is |are )?(?:unavailable|not available|busy)"
     r"|find (?:a )?(?:free |memory )?slot|\bqueue is full\b"
     r"|\b(?:server|model|engine) is (?:currently )?(?:busy|overloaded|at capacity)"
-    r"|\b(?:tier[ _]capacity|capacity[ _]exceeded)\b"
+    r"|\b(?:tier|throughput|server|system|cluster)[ _]capacity\b|[\"']capacity_exceeded[\"']"
 )
 _PASSING = re.compile(
     r"\bmodel (?:\S{1,100} )?(?:has |is |was |is currently )?(?:crashed|unloaded|unloading|being (?:un)?loaded"
@@ -42,6 +42,11 @@ _NO_CREDIT = re.compile(
     r"|\bnot[ _]enough[ _](?:balance|credits?|funds)\b|\bthis request requires more credits\b"
     r"|\bdepleted your (?:\w+ ){0,3}credits?\b"
     r"|\b(?:team|account|organi[sz]ation|project) (?:doesn[’']t|does not) have any credits\b"
+)
+# Of a limit that fills again, whatever it calls what is used up.
+_FILLS_AGAIN = re.compile(
+    r"allocated quota exceeded"  # Alibaba of a minute's tokens, under OpenAI's code
+    r"|\b(?:burst|bucket|slow down|per-minute allowance)\b|\bretry (?:after|in) \d"
 )
 _OVER_LIMIT = re.compile(
     r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget"
@@ -157,8 +162,7 @@ def server_words(content: bytes) -> str:
 
 def is_unpaid(words: str) -> bool:
     """Return whether the server says that the account has no credit left."""
-    # Alibaba gives the limit of a minute's tokens OpenAI's code.
-    return "allocated quota exceeded" not in words and _NO_CREDIT.search(words) is not None
+    return _NO_CREDIT.search(words) is not None and _FILLS_AGAIN.search(words) is None
 
 
 def is_shut(words: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from midspec.spec._denials import denies_itself, is_denial
+from midspec.spec._denials import denies_itself, is_denial, repeats
 from midspec.spec._label_words import words_of
 
 TEXT_KEYS_BEFORE = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
@@ -40,26 +40,18 @@ REASON_KEYS = ("rationale", "reason", "reasons", "reasoning", "why", "explanatio
 LEADS = {
     re.sub(r"\W", "", lead.lower()): lead
     for lead in (
-        *("Do:", "Always:", "Must:", "Should:", "May:", "Allowed:", "Permitted:", "Required:", "Exceptions:"),
-        *("Don't:", "Do not:", "Never:", "Must not:", "Should not:", "May not:", "Avoid:", "Not allowed:"),
-        *(
-            "Forbidden:",
-            "Prohibited:",
-            "Disallowed:",
-            "Allow:",
-            "Permit:",
-            "Deny:",
-            "Denied:",
-            "Disallow:",
-            "Refuse:",
-            "Forbid:",
-            "Prohibit:",
-        ),
+        *("Do:", "Always:", "Must:", "Shall:", "Should:", "May:", "Allow:", "Allowed:", "Permit:", "Permitted:"),
+        *("Required:", "Exceptions:", "Don't:", "Do not:", "Never:", "Must not:", "Shall not:", "Should not:"),
+        *("May not:", "Cannot:", "Avoid:", "Not allowed:", "Not permitted:", "Not recommended:", "Forbid:"),
+        *("Forbidden:", "Prohibit:", "Prohibited:", "Prohibition:", "Disallow:", "Disallowed:", "Deny:", "Denied:"),
+        "Refuse:",
     )
 } | {"dos": "Do:", "donts": "Don't:"}
 # What says of one rule that what it names is not to be; of `action: block` it is what breaks the rule.
-VERDICT_KEYS = ("effect", "permission", "verdict", "level", "modality", "keyword", "type")
+VERDICT_KEYS = ("effect", "permission", "decision", "verdict", "level", "modality", "keyword", "requirement", "type")
 PERMISSION_KEYS = ("allowed", "permitted", "is_allowed", "allow")
+_NO = ("no", "false")
+_IS_ITEM = re.compile(r"[ \t]*[-*+] ")
 # A longer key over a list of things (`Forbidden topics`, `never_say`); `Never lie` over sentences is a rule's name.
 NAMED_LEAD = re.compile(
     r"(?P<kind>forbidden|prohibited|disallowed|banned)\b"
@@ -80,15 +72,19 @@ ABOUT = words_of(
 OFF_WORDS = words_of("deprecated removed disabled inactive rejected obsolete archived retired draft")
 
 
-def lead_of_verdict(verdict: str, text: str) -> str:
-    """Return the lead that a verdict on a rule is (`deny`); empty where it denies nothing, or the text does itself."""
-    lead = LEADS.get(re.sub(r"[\W_]+", "", verdict.lower()), "")
-    return lead if is_denial(lead) and not denies_itself(text) else ""
+def lead_over(fields: Mapping[str, object], text: str) -> str:
+    """Return the lead that the fields beside a rule are (`deny`); empty where none denies it, or its text does so."""
+    said = [words for key in VERDICT_KEYS if isinstance(words := fields.get(key), str)]
+    said += ["not allowed" for key in PERMISSION_KEYS if str(fields.get(key)).lower() in _NO]
+    said += [str(key) for key, flag in fields.items() if flag is True or flag == "true"]  # `forbidden: true`
+    leads = (LEADS.get(re.sub(r"[\W_]+", "", one.lower()), "") for one in said)
+    lead = next(filter(is_denial, leads), "")
+    return "" if denies_itself(text) or repeats(lead, text) else lead
 
 
 def under_verdict(value: Mapping[str, object], text: str) -> tuple[str, tuple[str, ...]]:
     """Return a rule's text, or as a list under its lead where a field denies it (`effect: deny`, `allowed: false`)."""
-    said = [words for key in VERDICT_KEYS if isinstance(words := value.get(key), str)]
-    said += ["not allowed" for key in PERMISSION_KEYS if value.get(key) is False]
-    lead = next((lead for one in said if (lead := lead_of_verdict(one, text))), "")
-    return ("", (f"{lead}\n\n- {' '.join(text.split())}",)) if lead and text.strip() else (text, ())
+    lead = lead_over(value, text)
+    is_list = all(map(_IS_ITEM.match, text.strip().splitlines()))
+    items = text.strip() if is_list else f"- {' '.join(text.split())}"
+    return ("", (f"{lead}\n\n{items}",)) if lead and text.strip() else (text, ())

@@ -21,7 +21,8 @@ _NEVER = (
     r"|nie(?! tylko\b| jen\b)|nikdy|nesm\w+|asla|değil|ніколи|đừng|chớ|jangan|ποτέ|δεν|μην?"
     r"|älä|ei (?:saa|koskaan|tee)|soha|nem (?:szabad|tesz|tehet|csinál)|să nu|nu (?:trebuie|este permis|face)|huwag"
     r"|ne (?:smij\w+|sme(?:jo|ju)?|radi|počne|csinálj\w*)"
-    r"|no (?:se )?(?:debe\w*|hac(?:e[rns]?|emos)|hag(?:a[ns]?)|puede[ns]?|permit(?:e[ns]?|id[oa]s?))"
+    r"|no (?!(?:puede[ns]?|debe[ns]?|hacen?) falta)"
+    r"(?:se )?(?:debe\w*|hac(?:e[rns]?|emos)|hag(?:a[ns]?)|puede[ns]?|permit(?:e[ns]?|id[oa]s?))"
 )
 # Of Vietnamese and Indonesian, where these stand before any word that they negate ("Nói không đúng").
 _NOT = (
@@ -30,7 +31,7 @@ _NOT = (
 )
 _NEVER_ALONE = (
     r"(?<!\w)(?:لا(?! بد| بأس| شك| سيما| يزال| تزال)|لن|ليس(?! فقط)|ولا(?! سيما)|عدم)(?!\w)"
-    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|(?<!\S)न(?= (?!केवल|सिर्फ|कि))"
+    r"|أبد[ًا]|(?<!\w)(?:לא(?! רק)|אסור)(?!\w)|नहीं|(?<!\S)न(?= (?!केवल|सिर्फ|कि|कुछ|कोई|कहीं|कभी))"
     r"|(?:করবেন|যাবে|করা|উচিত) (?:না|নয়)|কখন(?:ও|ই) না"
     r"|نہیں|نہ کر\w+|(?<!\w)نکن\w*|نباید|هرگز|(?<!หรือ)ไม่(?!เพียง|ว่า|เกิน)|ห้าม|อย่า"
 )
@@ -145,7 +146,9 @@ _BEGINS_DENYING = re.compile(
     re.IGNORECASE,
 )
 # `❌ Overpromising`, over a list, a quotation or sentences.
-_CROSSED = re.compile(r"[^\w✅✔✓☑👍]*?[❌✖✗✘❎👎🚫](?![^✅✔✓☑👍]*[✅✔✓☑👍])[^✅✔✓☑👍]*\w")
+_CROSSED = re.compile(
+    r"[^\w✅✔✓☑👍]*?[❌✖✗✘❎👎🚫](?!\W*(?:from|by|means?|is|are|or|and)\b)(?![^✅✔✓☑👍]*[✅✔✓☑👍])[^✅✔✓☑👍]*\w"
+)
 _NAMES_A_KIND = re.compile(_KINDS, re.IGNORECASE)
 # "Do not lend banned keys" forbids one thing, whatever words are in it.
 _FORBIDS_A_THING = re.compile(
@@ -188,10 +191,16 @@ _POINTS_ON = re.compile(
 )
 # What leads to more of what the sentence or the list before it is about.
 _INCLUDES = re.compile(
-    r"\W*(?:(?:this|these|it|that|which) (?:also )?(?:includes?|means|covers?)"
-    r"|(?:some )?examples?(?: \w+){0,3} (?:include|are)|for (?:example|instance)|specifically|in particular|namely)\b",
+    r"\W*(?:(?:this|these|it|that|which) (?:also )?(?:includes?|covers?)\b"
+    r"|(?:some )?examples?(?: \w+){0,3} (?:include|are)\b"
+    r"|(?:for (?:example|instance)|specifically|in particular|namely)\W*\Z)",
     re.IGNORECASE,
 )
+_HAS_SUBJECT = re.compile(r"\W*(?:(?:she|he|it|they|we|i|you)\b|the (?:assistant|model|ai)\b)", re.IGNORECASE)
+# "Refuse requests for keys" under `Refuse:` says the same once more.
+_REFUSES = r"(?:refus(?:es?|al)|den(?:y|ies)|declines?|(?:forbid|prohibit|disallow|reject)s?)"
+_IS_REFUSING = re.compile(rf"\W*{_REFUSES}\W*", re.IGNORECASE)
+_REFUSES_FIRST = re.compile(rf"\W*(?:(?:the )?\w+ )?{_REFUSES}\b", re.IGNORECASE)
 LEAD_ENDS = (":", "：")
 
 
@@ -218,6 +227,11 @@ def denies_itself(text: str) -> bool:
         return False
     n_before = len(re.sub(r"n[’']t\Z", " not", text[: found.end()]).split()) - 1
     return _WIDE.search(text) is not None or n_before <= _MAX_WORDS_BEFORE_OWN
+
+
+def repeats(lead: str, text: str) -> bool:
+    """Return whether a clause under `Refuse:` or `Deny:` says so once more: it is meant, and not what is denied."""
+    return _IS_REFUSING.fullmatch(lead) is not None and _REFUSES_FIRST.match(text) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -294,6 +308,8 @@ def stand_over(clauses: Sequence[Clause], titles: Sequence[str]) -> list[Over]:
         over = _over(clauses, [at for _, at in opened], title)
         if clause.kind == "sentence" and ((not leads and not is_kind) or clause.depth):
             over = Over()
+        elif over.denial and repeats(over.denial[-1], clause.text):
+            over = Over(over.lead)
         found.append(over)
         if leads:
             is_nested = following is not None and following.kind == "item" and following.depth > clause.depth
@@ -348,6 +364,10 @@ def _still_open(
         if not leads or not index or not _INCLUDES.match(clause.text):
             return []
         before = clauses[index - 1]
+        subject = before.text.partition(" ")[0].removeprefix("The").removeprefix("Do")
+        for one in clauses[index + 1 : index + 2]:
+            if _HAS_SUBJECT.match(one.text) or (subject and one.text.startswith(f"{subject} ")):
+                return []  # a sentence of what is done instead
         is_denied = before.kind == "sentence" and not before.depth and denies_itself(before.text)
         return [(-1.0, index - 1)] if is_denied else [entry for entry in opened if entry[0] <= -1.0]
     if clause.kind in ("code", "example"):

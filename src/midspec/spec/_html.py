@@ -16,7 +16,7 @@ _ENDS = words_of("p div section article main header footer ul ol dl blockquote t
 _IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
 _OF_REPLY = "(?:example|sample|reply|response|card|box)"
 _MARKED_CLASS = re.compile(
-    rf"\bclass\s*=\s*[\"'](?:{_OF_REPLY}[\s-])?(?:(?P<bad>bad|incorrect|wrong|dont|do-not)|good|correct)"
+    rf"\bclass\s*=\s*[\"'](?:{_OF_REPLY}[\s-])?(?:(?P<bad>bad|incorrect|wrong|donts?|do-nots?)|good|correct)"
     rf"(?:[\s-]{_OF_REPLY})?[\"']",
     re.IGNORECASE,
 )
@@ -42,6 +42,8 @@ class _Cut:
             self.parts[self._summary :] = self.parts[self._summary :] if _IS_SENTENCE.search(words) else label
         self._summary = len(self.parts) if name == "summary" and not is_end else None
         self.parts[-1] += ":" if name == "dt" and is_end and self.parts[-1][-1:].isalnum() else ""
+        if is_end and _LABEL_ALONE.fullmatch(self.parts[-1]):
+            self.parts[-1] = ""  # the label of an empty block is of nothing after it
         self.parts += ["- "] if name in ("li", "dt", "tr") and not is_end else [""]
         if marked := _MARKED_CLASS.search(tag):
             self.parts[-1] += f"**{'Bad' if marked['bad'] else 'Good'} reply:** "
@@ -55,6 +57,8 @@ class _Cut:
         """Return the parts, where the label of a class stands before the words that it is of, or nowhere."""
         out, label = list[str](), ""
         for part in self.parts:
+            if label and not label.startswith("- ") and part.startswith("- ") and part.strip("- "):  # over a list
+                out[-1], label = "**Don't:**" if "Bad" in label else "**Do:**", ""
             is_alone = _LABEL_ALONE.fullmatch(part) is not None
             words = f"{label}{part.lstrip('- ')}" if label and part.strip("- ") and not is_alone else part
             label = part if is_alone else "" if part.strip("- ") else label

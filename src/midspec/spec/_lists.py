@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from itertools import groupby, pairwise
 
-from midspec.spec._data_keys import VERDICT_KEYS, lead_of_verdict
+from midspec.spec._data_keys import lead_over
 from midspec.spec._denials import denies_itself, lead_of_tag, title_of_tag
 from midspec.spec._pasted import NEW_LINE, prose_of
 from midspec.spec._tags import KNOWN_TAGS, opens_turns
@@ -33,7 +33,7 @@ _TAGS = (
     "rule|principle|guideline|instruction|item|point|constraint|directive|value|tenet|clause|requirement|policy|norm"
 )
 _RULE = re.compile(rf"<(?P<tag>{_TAGS})\b(?P<more>[^<>]*)>(?P<words>[^<>\n]+)</(?P=tag)[ \t]*>", re.IGNORECASE)
-_VERDICT = re.compile(rf"\b(?:{'|'.join(VERDICT_KEYS)})\s*=\s*[\"']([\w -]{{1,30}})[\"']", re.IGNORECASE)
+_FIELD = re.compile(r"(?<![\w-])(\w{1,30})\s*=\s*[\"']([\w -]{1,30})[\"']")
 # A line between items, of Llama Guard's policies, say.
 _BARE_LEAD = re.compile(
     r"[*_]{0,2}(?=[A-Z])(?i:do(?: not|n[’']t)?|can(?:not| not|[’']t)?|(?:should|must|may)(?: not)?|shouldn[’']t|always"
@@ -62,8 +62,8 @@ def with_plain_lists(lines: list[str]) -> list[str]:
         ):
             rest = _AROUND.sub("", _RULE.sub("", out[at]))
             texts = [rule["words"].strip() for rule in rules]
-            verdicts = [found[1] if (found := _VERDICT.search(rule["more"])) else "" for rule in rules]
-            leads = map(lead_of_verdict, verdicts, texts)
+            fields = [{key.lower(): said for key, said in _FIELD.findall(rule["more"])} for rule in rules]
+            leads = map(lead_over, fields, texts)
             items = [f"- {lead} {text}" if lead else f"- {text}" for lead, text in zip(leads, texts, strict=True)]
             out[at] = out[at] if rest.strip() else NEW_LINE.join(items)
     for at, following in pairwise(prose):
