@@ -174,14 +174,12 @@ def _ok(content: object) -> Response:
 
 
 def _read(model: Model, response: Response) -> Outcome:
-    """Read a response with the client of its protocol. A server may repeat the key in its words: it is taken out."""
+    """Read a response with the client of its protocol."""
     provider, _, name = str(model).partition("/")
-    key = _key_of(model.api).encode()
-    content = response.content.replace(key, b"[key]") if key else response.content
     url = model.api.base_url or str(getattr(getattr(model.api, "client", None), "base_url", "")) or "http://localhost"
     asked = ModelConfig(model=f"{_PROTOCOLS.get(provider, 'openai')}/{name}")
     try:
-        return read_response(asked, url, response._replace(content=content))
+        return read_response(asked, url, response, _key_of(model.api))
     except ConfigError:  # `llm` itself can't go that way (a SOCKS proxy, say); the status says enough
         return Outcome(kind="failed", note=f"status {response.status_code}")
 
