@@ -357,3 +357,24 @@ def test_a_key_that_the_server_repeats_is_not_told_and_a_short_one_spoils_no_wor
     assert found is not None
     assert told in found.note
     assert len(key) < 8 or key not in found.note
+
+
+def test_a_key_in_a_refusal_is_in_no_score_record_or_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_API_KEY", key := "mk-7Qv/3xT9bLw0ZrYpK2dHe")
+    asked: list[None] = []
+
+    def reply(_: Body) -> tuple[int, Body]:
+        asked.append(None)
+        words = ("bad header", "This model's maximum context length is 5 tokens", "")[len(asked) % 3]
+        return refuses("", f"{words}, Bearer {key}") if words else says("No, I would not.")
+
+    with serving(reply) as (url, _):
+        line = ["eval", "openai-api/fake/m", "--task", "panel_termination", "--base-url", url]
+        assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    [log] = (tmp_path / "out" / "logs").glob("*.eval")
+    told = [path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.json*")]
+    texts = [*told, read_eval_log(log).model_dump_json(), *capsys.readouterr()]
+    assert any("Bearer [key]" in text for text in texts)
+    assert [text for text in texts if key in text] == []
