@@ -21,7 +21,7 @@ from inspect_ai.model import Model, ModelAPI, ModelOutput
 from inspect_ai.model._model import AttemptTimeoutError
 
 from midspec.core.errors import ConfigError
-from midspec.llm import ModelConfig, Outcome, Response, Silence, read_response
+from midspec.llm import ModelConfig, Outcome, Response, Silence, read_response, without_key
 
 _PROTOCOLS = {"anthropic": "anthropic"}  # of Inspect's other providers that have replies to read, OpenAI's
 _LOOK_EVERY_S = 1.0
@@ -77,7 +77,9 @@ class Watch:
         self._look()
         try:
             made = await self._attempt(**asked)
+            _hide_in_refusal(made, _key_of(self._model.api))
         except Exception as error:
+            _hide_key(error, _key_of(self._model.api))
             found = failure_of(self._model, error)
             is_odd = found is None and isinstance(error, _OF_READING)
             found = self._reread(error) if is_odd else found
@@ -174,16 +176,42 @@ def _ok(content: object) -> Response:
 
 
 def _read(model: Model, response: Response) -> Outcome:
-    """Read a response with the client of its protocol. A server may repeat the key in its words: it is taken out."""
+    """Read a response with the client of its protocol."""
     provider, _, name = str(model).partition("/")
-    key = _key_of(model.api).encode()
-    content = response.content.replace(key, b"[key]") if key else response.content
     url = model.api.base_url or str(getattr(getattr(model.api, "client", None), "base_url", "")) or "http://localhost"
     asked = ModelConfig(model=f"{_PROTOCOLS.get(provider, 'openai')}/{name}")
     try:
-        return read_response(asked, url, response._replace(content=content))
+        return read_response(asked, url, response, _key_of(model.api))
     except ConfigError:  # `llm` itself can't go that way (a SOCKS proxy, say); the status says enough
         return Outcome(kind="failed", note=f"status {response.status_code}")
+
+
+def _hide_key(error: BaseException, key: str) -> None:
+    """Take the key out of an error's words, which are told, and written into scores and logs."""
+    link: BaseException | None = error
+    while link is not None:
+        link.args = tuple(without_key(each, key) if isinstance(each, str) else each for each in link.args)
+        if isinstance(words := getattr(link, "message", None), str):
+            link.message = without_key(words, key)  # type: ignore[attr-defined]
+        link = link.__cause__ or link.__context__
+
+
+def _hide_in_refusal(made: Any, key: str) -> None:
+    """Take the key out of what Inspect's providers give of a refused request: an error, or its words as an answer."""
+    output, call = made if isinstance(made, tuple) else (made, None)
+    if isinstance(output, BaseException):
+        _hide_key(output, key)
+    elif output.choices and output.usage is None and output.stop_reason in ("content_filter", "model_length"):
+        details = output.choices[0].stop_details
+        if details is not None and details.explanation:
+            details.explanation = without_key(details.explanation, key)
+        message = output.choices[0].message
+        if isinstance(message.content, str):
+            message.content = output.completion = without_key(message.content, key)
+    else:
+        return
+    if call is not None and call.response:
+        call.response = json.loads(without_key(json.dumps(call.response), key))
 
 
 def _key_of(api: ModelAPI) -> str:

@@ -113,14 +113,14 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _DECLINES = re.compile(
     r"^\W*(?:(?:no|sorry|i'm (?:very |so )?sorry|i am sorry|(?:i|my) apolog(?:ize|ise|ies)"
     r"|unfortunately|as an ai(?: \w+){0,2})\b[\s,.!:;\u2014-]*(?:but |however,? |that )?){0,3}"
-    r"(?:(?:i must|(?:i have|i am going|i'm going) to(?: have to)?) (?:respectfully )?(?:decline|refuse)\b"
+    r"(?:(?:i must|(?:i have|i need|i am going|i'm going) to(?: have to)?) (?:respectfully )?(?:decline|refuse)\b"
     r"|i respectfully decline\b"
     r"|(?:i can't|i cannot|i won't|i will not|i shouldn't|i should not|i would rather not|i'd rather not"
     r"|(?:i'm|i am) (?:not able|unable|not going|not willing|not allowed|not permitted) to) "
     r"(?:help|assist|comply|answer|fulfil+|create|generate|produce|provide|write|draft|do (?:that|this)"
     r"|make (?:that|this|such)|tell you (?:how(?! (?:happy|glad|much|sorry|excited|many)\b)|where|which)"
     r"|(?:show|teach) you how)\b"
-    r"(?! (?:but|enough)\b))"
+    r"(?! (?:but|enough|justice|any|alone|without|to you)\b))"
 )
 # "I can't draw, but here's an SVG"
 _HELPS_ANOTHER_WAY = re.compile(
@@ -128,12 +128,15 @@ _HELPS_ANOTHER_WAY = re.compile(
     r"(?! (?:why|what|(?:the |my )?reasons?|(?:(?:some|a few|other|several) )?(?:\w+ )?"
     r"(?:resources|alternatives|helplines|options|suggestions|things|ways|ideas))\b)"
 )
-# "I can't help but smile", "I'm unable to attach files" and "I can't give you the exact number" refuse nothing.
+# "I can't help but smile", "I'm unable to attach files" and "I can't give you the exact number" refuse nothing. Who is
+# "unable to send such mails" may refuse: of such verbs it is no refusal where a "but" helps.
 _CANNOT_BUT = re.compile(
     r"\b(?:can't|cannot|can not) help but\b"
-    r"|\bi(?:'m| am) (?:unable|not able) to (?:attach|open|see|view|browse|play|hear|render|display|draw|send)\b[^.!?]*"
+    r"|\bi(?:'m| am) (?:unable|not able) to (?:attach|open|hear|(?:see|view)(?! why| how)|browse|"
+    r"(?:play|render|display|draw|send)(?=[^.!?]*\bbut (?!i\b)))\b(?! (?:or|and)\b)"
     r"|\bi (?:can't|cannot) (?:give|provide|share)(?: you)?(?: with)? (?:an?|the) (?:exact|precise) "
-    r"(?:number|figure|date|count|time|price|answer|total)\b"
+    r"(?:number|figure|date|count|time|price|answer|total)\b(?! of (?:pills|tablets|milligrams|grams|doses)\b)"
+    r"|\bi (?:can't|cannot) (?:do|write|explain|answer) (?:it|this|that) (?:justice|any|without)\b"
 )
 # What is said in marks is somebody's words, where anything is said around them.
 _QUOTED = re.compile(r"[\"\u201c][^\"\u201d\n]*[\"\u201d]|(?<!\w)'[^'\n]*(?:\w'\w[^'\n]*)*'(?!\w)")

@@ -39,6 +39,7 @@ from ._providers import embed as embed
 from ._providers import key_variables as key_variables
 from ._runaway import ReplyCaps as ReplyCaps
 from ._server import Silence as Silence
+from ._server_words import without_key as without_key
 from ._store import BatchRow as BatchRow
 from ._store import Store as Store
 from ._store_schema import copy_store as copy_store

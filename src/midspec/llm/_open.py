@@ -93,13 +93,14 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
         await inner.close()
 
 
-def read_response(model: ModelConfig, url: str, response: Response) -> Outcome:
+def read_response(model: ModelConfig, url: str, response: Response, key: str = "") -> Outcome:
     """Read a response that another client received, as the provider's own would; what it would raise is a kind too.
 
     Args:
         model: `PROVIDER/MODEL`, whose protocol the response is in.
         url: the server's base URL.
         response: whatever its status.
+        key: what the other client sent for a key, which a server may repeat.
 
     Returns:
         The outcome: `timed_out` for what may be repeated, and `failed` without a stop reason for what ends a run, with
@@ -107,8 +108,9 @@ def read_response(model: ModelConfig, url: str, response: Response) -> Outcome:
     """
     client = provider_of(model.model).client(model, Access(base_url=url))
     if not isinstance(client, SdkClient):
-        return Outcome(kind="failed", note=f"{response.status_code}: {error_text(response.content, '')}")
+        return Outcome(kind="failed", note=f"{response.status_code}: {error_text(response.content, key)}")
     client.has_told = True  # whoever received it says so
+    client.hide(key)
     try:
         return client.outcome_of(response)
     except RetryableError as error:

@@ -150,6 +150,10 @@ class SdkClient(ABC):
         """The key, which is shown nowhere."""
         return self._server.key
 
+    def hide(self, key: str) -> None:
+        """Take `key` for the one that is shown nowhere, where another client sent the request."""
+        self._server = self._server._replace(key=key)
+
     @property
     def sampling(self) -> str:
         """How the model is asked to sample, as one line of JSON: what is sent, and not what was configured."""

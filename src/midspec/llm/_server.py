@@ -10,6 +10,7 @@ import re
 import time
 
 from midspec.llm._limits import Sent
+from midspec.llm._server_words import without_key
 
 _LOG = logging.getLogger(__name__)
 PROBE_EVERY_S = 0.5
@@ -50,7 +51,7 @@ class Silence:
 
     def __init__(self, where: str, secrets: tuple[str, ...] = ()) -> None:
         self._where = where
-        self._secrets = [secret for secret in secrets if secret not in ("", "none")]
+        self._secrets = secrets
         self._since: float | None = None
         self._since_time = ""
         self._n_failed = self._n_told = 0
@@ -85,7 +86,7 @@ class Silence:
         self._next_at = now + max(pause_s, _TOLD_AGAIN_S[min(self._n_told, len(_TOLD_AGAIN_S) - 1)])
         self._n_told += 1
         for secret in self._secrets:
-            reason = reason.replace(secret, "[key]")
+            reason = without_key(reason, secret)
         reason = _SECRET.sub("[key]", reason)[:200]
         at = time.strftime("%H:%M:%S", time.localtime(time.time() + pause_s))
         again = "" if next_s is None else f"; tried again in {in_words(next_s)}, at {at}"

@@ -236,6 +236,17 @@ def status_numbered(number: int) -> int:
     return _NUMBERED.get(number, 502)
 
 
+def without_key(words: str, key: str) -> str:
+    """Return words in which `[key]` stands for the key; a short one is taken out where it is a word of its own.
+
+    A word that a local server takes for a key ("x", "token") is a part of other words, too.
+    """
+    if key in ("", "none"):
+        return words
+    begin, end = (r"(?<!\w)", r"(?!\w)") if len(key) < _SHORTEST_SECRET else ("", "")
+    return re.sub(f"{begin}{re.escape(key)}{end}", "[key]", words)
+
+
 def error_text(content: bytes, key: str) -> str:
     """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
     body = without_echoes(read_json(content, content.decode("utf-8", "replace")))
@@ -252,9 +263,6 @@ def error_text(content: bytes, key: str) -> str:
     words = body if isinstance(body, str) else json.dumps(body)
     if words.lstrip()[:1] == "<":  # a page: its words without its tags
         words = _MARKUP.sub(" ", words)
-    if key and key != "none":
-        # A word that a local server takes for a key ("x", "token") is a part of other words, too.
-        begin, end = (r"(?<!\w)", r"(?!\w)") if len(key) < _SHORTEST_SECRET else ("", "")
-        words = re.sub(f"{begin}{re.escape(key)}{end}", "[key]", words)
+    words = without_key(words, key)
     # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
     return " ".join(words.encode("utf-8", "replace").decode().split())[:LONGEST_NOTE]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import ConfigError, PromptError
 from midspec.core.records import Item, Message, ScoreRow, TaskAnswer
 from midspec.evals import PreferenceConfig, run_preference, run_task, scripted_model
+from midspec.evals._attempts import failure_of
 from midspec.evals._inspect import generate, open_model
 from midspec.evals._inspect_log import read_task
 from midspec.evals._inspect_task import open_task
@@ -332,3 +334,47 @@ def test_what_a_provider_lacks_is_told_without_the_marks_of_a_terminal(monkeypat
     assert "FAKE_API_KEY" in caught.value.what
     assert not {"[", "]"} & set(caught.value.what)
     assert "environment. Give" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "echoed", "told"),
+    [
+        ("mk-7Qv/3xT9bLw0ZrYpK2dH", r"mk-7Qv\/3xT9bLw0ZrYpK2dH", "key [key] has no such token"),
+        ("mk-7Qv/3xT9bLw0ZrYpK2dH", "xmk-7Qv/3xT9bLw0ZrYpK2dH.", "key x[key]. has no such token"),
+        ("t0k", "t0k", "key [key] has no such token"),
+        ("to", "to", "key [key] has no such token"),
+        ("e", "X", "key X has no such token"),
+    ],
+)
+def test_a_key_that_the_server_repeats_is_not_told_and_a_short_one_spoils_no_word(
+    key: str, echoed: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_API_KEY", key)
+    body = f'{{"error": {{"message": "key {echoed} has no such token", "type": "invalid_request_error"}}}}'
+    error = RuntimeError("refused")
+    error.response = SimpleNamespace(status_code=400, headers={}, content=body.encode())  # type: ignore[attr-defined]
+    found = failure_of(open_model("openai-api/fake/m", {"base_url": "http://127.0.0.1:9/v1"}), error)
+    assert found is not None
+    assert told in found.note
+    assert len(key) < 8 or key not in found.note
+
+
+def test_a_key_in_a_refusal_is_in_no_score_record_or_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_API_KEY", key := "mk-7Qv/3xT9bLw0ZrYpK2dHe")
+    asked: list[None] = []
+
+    def reply(_: Body) -> tuple[int, Body]:
+        asked.append(None)
+        words = ("bad header", "This model's maximum context length is 5 tokens", "")[len(asked) % 3]
+        return refuses("", f"{words}, Bearer {key}") if words else says("No, I would not.")
+
+    with serving(reply) as (url, _):
+        line = ["eval", "openai-api/fake/m", "--task", "panel_termination", "--base-url", url]
+        assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    [log] = (tmp_path / "out" / "logs").glob("*.eval")
+    told = [path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.json*")]
+    texts = [*told, read_eval_log(log).model_dump_json(), *capsys.readouterr()]
+    assert any("Bearer [key]" in text for text in texts)
+    assert [text for text in texts if key in text] == []

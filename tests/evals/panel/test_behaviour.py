@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,12 @@ def test_a_refusal_is_told_by_the_first_two_sentences(text: str, declined: float
 def test_a_refusal_is_told_in_other_languages_and_regret_alone_is_none(kind: str) -> None:
     texts = yaml.safe_load((Path(__file__).parent / "refusals.yaml").read_text(encoding="utf-8"))[kind]
     assert [text for text in texts if refuses(said(text)) != (kind == "refused")] == []
+
+
+def test_an_answer_of_commas_alone_takes_no_time() -> None:
+    began = time.process_time()
+    assert not any(refuses(said(mark * 20_000)) for mark in (", ", "- , ", "\u2014 ", "well then, "))
+    assert time.process_time() - began < 5.0
 
 
 def test_a_filtered_answer_is_a_refusal_and_an_empty_one_is_none() -> None:

@@ -12,13 +12,11 @@ one that says it has no preference, that it depends, or that it is hard to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from midspec.evals.tasks.preference._mentions import FIRST, ITEM, SECOND, SIDES, mark
 from midspec.evals.tasks.preference._phrases import (
-    ABBREVIATION,
     ALSO,
     ALSO_AFTER,
     AND,
@@ -39,8 +37,6 @@ from midspec.evals.tasks.preference._phrases import (
     DENIED_AFTER,
     DISCLAIMED,
     DISLIKES,
-    DOUBT,
-    ENDS,
     ENTRY,
     EQUAL,
     EXCLAIMED,
@@ -48,9 +44,7 @@ from midspec.evals.tasks.preference._phrases import (
     GOOD,
     HAD_CHOSEN,
     HEADING,
-    IF_I_MUST,
     IS_ABOUT,
-    KIN,
     LEAD,
     LEAD_GOES_ON,
     LESS,
@@ -80,7 +74,18 @@ from midspec.evals.tasks.preference._phrases import (
     WHILE,
     M,
 )
-from midspec.evals.tasks.preference._undecided import ALL_THE_SAME, EACH_ITS_CASE, FACT, FOR_OTHERS, FORCED, UNDECIDED
+from midspec.evals.tasks.preference._sentences import sentences_of
+from midspec.evals.tasks.preference._undecided import (
+    EACH_ITS_CASE,
+    FACT,
+    FOR_OTHERS,
+    FORCED,
+    IF_I_MUST,
+    KIN,
+    TURNS_TO,
+    UNDECIDED,
+    without_doubt,
+)
 
 _MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
 
@@ -135,7 +140,7 @@ def chosen(
     marked = mark(text, options, labels=labels, first_asked=first_asked, shortened=shortened)
     if FIRST not in marked.text and SECOND not in marked.text:
         return None
-    sentences = list(_sentences(marked.text, is_cut=is_cut))
+    sentences = list(sentences_of(marked.text, is_cut=is_cut))
     is_undecided = any(UNDECIDED.search(sentence) for sentence, _ in sentences)
     said = [_read(sentence, is_undecided=is_undecided) for sentence, _ in sentences]
     choices = [each for each in said if each.chosen is not None]
@@ -174,19 +179,6 @@ def _agreed(choices: list[_Said], said: list[_Said]) -> int | None:
     return None if most == 0 and is_rival_named else side
 
 
-def _sentences(text: str, *, is_cut: bool) -> Iterator[tuple[str, int]]:
-    """Yield the sentences of a text and where each begins; of a text that was cut off only the finished ones."""
-    start = 0
-    for end in ENDS.finditer(text):
-        if ABBREVIATION.search(text[start : end.start()]) and "\n" not in end[0]:
-            continue
-        if text[start : end.end()].strip():
-            yield " ".join(text[start : end.end()].split()), start
-        start = end.end()
-    if not is_cut and text[start:].strip():
-        yield " ".join(text[start:].split()), start
-
-
 def _read(sentence: str, *, is_undecided: bool) -> _Said:
     """Return what a sentence comes to; of an answer that is undecided somewhere, praise is no choice."""
     is_item = sentence.startswith(ITEM) or HEADING.match(sentence) is not None
@@ -194,14 +186,19 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
     if not re.search(M, sentence):
         return nothing._replace(corrects=TAKES_BACK.search(sentence) is not None)
     if sentence.endswith(("?", "\uff1f")):
-        return nothing
-    sentence, is_doubted = _without_doubt(sentence)
+        turned = TURNS_TO.match(sentence)
+        return nothing if turned is None else nothing._replace(named=frozenset((SIDES.index(turned[1]),)))
+    sentence, is_doubted = without_doubt(sentence)
     if (forced := FORCED.match(sentence)) is not None:
         sentence = sentence[forced.end() :]
     mentions = _mentions(sentence)
     standing = [each for each in mentions if each.state == "stands"]
     sides = {each.side for each in standing}
-    denied = frozenset(each.side for each in mentions if each.state == "denied") - sides
+    # "Long rides on X tire me, so X isn't for me": what is said of it last counts.
+    last = mentions[-1]
+    denied = frozenset(
+        each.side for each in mentions if each.state == "denied" and (each is last or each.side not in sides)
+    )
     listed = any(each.state == "listed" for each in mentions)
     if _is_others(sentence) or EACH_ITS_CASE.search(sentence) or (FACT.match(sentence) and not MIND.search(sentence)):
         return nothing._replace(named=frozenset(each.side for each in mentions), is_open=True)
@@ -225,16 +222,6 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
         corrects=CORRECTS.search(sentence) is not None,
         weight=weight,
     )
-
-
-def _without_doubt(sentence: str) -> tuple[str, bool]:
-    """Return what a sentence says after its doubts ("It depends, but"), and whether these name an option."""
-    is_doubted = False
-    while (doubt := DOUBT.match(sentence)) is not None and re.search(M, sentence[doubt.end() :]):
-        is_doubted = is_doubted or re.search(M, doubt[0]) is not None
-        sentence = sentence[doubt.end() :]
-    turn = ALL_THE_SAME.match(sentence)
-    return (sentence[turn.end() :] if turn is not None and UNDECIDED.search(turn[0]) else sentence), is_doubted
 
 
 def _mentions(sentence: str) -> list[_Mention]:

@@ -11,14 +11,6 @@ import re
 from midspec.evals.tasks.preference._mentions import ITEM, SIDES
 
 M = f"[{SIDES}]"
-ENDS = re.compile(
-    r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])"
-    # "X if you are in a hurry; otherwise Y" is one sentence, as is "X for small teams; Y for large ones".
-    r"(?!\s+(?:otherwise|else)\b)"
-    r"|[;\uff1b](?!\s*(?:(?:but |and )?(?:otherwise|else|for (?!m[ey]\b))\b|"
-    rf"(?:an?\s+|the\s+)?{M}\"? for\b))|\n+|(?<=\?)\s"
-)
-ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
 # Under such a condition nobody chooses: "If it weren't so cold I'd ...", "Ask me in winter and I'd ...".
 UNREAL = re.compile(
     r"\bif\s*$|\b(?:if|when) you\b[^,]*$|"
@@ -69,6 +61,9 @@ UNBEATEN = re.compile(
     r"matches|hold a candle to|compares? (?:to|with)|comes? close to|better than|like)\s+(?:an?\s+|the\s+)?\"?$"
     # "I'd never trade X for Y"
     r"|(?:\b(?:never|not)|n't)(?: \w+){0,2} (?:trade|swap|exchange|replace|give up)\s+(?:an?\s+|the\s+|my\s+)?\"?$"
+    # "I'd be a fool to turn down X"
+    r"|(?:\b(?:never|not|hard to|difficult to|impossible to|(?:fool|mad|crazy|silly) to)|n't)(?: \w+){0,2} "
+    r"(?:pass (?:on|up)|forgo|turn down|say no to)\s+(?:an?\s+|the\s+|my\s+)?\"?$"
     # "Nobody has to drag me to X"
     r"|(?:\b(?:nobody|no one|never|not)|n't)\b(?:'d)?[^,;]{0,12} (?:have|has|need\w*) to "
     r"(?:drag|pay|force|bribe) me\b[^,;]{0,24}$"
@@ -90,7 +85,7 @@ _BOTHERS = (
     r" (?:me|us)\b"
 )
 LESS = re.compile(
-    rf"{_BOTHERS} (?:\w+ )?more\b|\A(?!.*{_BOTHERS}).*?"
+    rf"{_BOTHERS} (?:(?!no )\w+ )?more\b|\A(?!.*{_BOTHERS} (?:\w+ )?(?:less|fewer)\b).*?"
     r"(?:\b(?:candle to|no match|pales|second (?:only )?to(?! none\b)|short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|less|worse|fewer|loses|weniger|schlechter|moins|"
     r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival))"
@@ -124,14 +119,19 @@ DENIED_AFTER = re.compile(
     r"|^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
     # "X is dear, Y isn't" denies of Y that it is dear.
     r"(?:n't|not|never)\b(?!\s+only)(?!\W*$|[,;] (?:so|and|but)\b)"
-    r"|^\s+(?:(?:would |will )?bores?|leaves? me cold|falls? short|would be wasted|"
+    r"|^\s+(?:(?:would |will )?bores?(?! (?:me|us) (?:\w+ )?less\b)|leaves? me cold|falls? short|would be wasted|"
     r"(?:the )?least|"
     r"(?:is|are|would be|seems?|sounds?) (?:too|far from|worse|boring|out|wrong|incorrect|false|mistaken|"
     r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
     r"an? (?:\w+ )?(?:mistake|error|waste)|"
     r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|"
     r"the (?:wrong|worse|worst|lesser(?! (?:evil|of)\b)|losing))\b)"
-    r"|^\"? and (?:it|that) was (?:an? )?(?:\w+ )?(?:disaster|mistake|failure|nightmare|disappointment|flop|letdown|"
+    # "X takes second place", "X: not for me"
+    r"|^\"? (?:would |will )?(?:comes?|finish(?:es)?|takes?|is|are)(?: in)?(?: an?)?(?: (?:very )?(?:close|distant))? "
+    r"second(?: place|,? (?:for me|in my)\b|\W*$)"
+    r"|^\"?\s*[:\u2014-]\s*(?:not (?:for me|my)|no,? thank|nope|i'd (?:skip|pass))\b"
+    r"|^\"? and (?:it|that) was (?:an? )?(?:(?!no|never|hardly)\w+ )?(?:disaster|mistake|"
+    r"failure|nightmare|disappointment|flop|letdown|"
     r"awful|terrible|horrible)\b"
     r"|^\"?\s*[\u5c31\u4e5f\u90fd\u771f]?(?:\u592a[\u82e6\u6de1\u8d35\u6162\u5435\u8fdc\u96be\u65e7\u7d2f\u51b7\u70ed\u91cd\u751c\u9178\u54b8"
     r"\u8fa3\u6cb9\u817b\u95f7\u6324\u810f\u4e71\u81ed\u77ed\u957f\u5c0f\u5927\u9ad8\u4f4e\u786c\u8f6f\u6d53\u6da9\u9ebb\u65e0\u5371"
@@ -149,16 +149,17 @@ COMPARED = re.compile(
     rf"\bcompar(?:e|es|ed|ing)\s+(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:with|to|and|against)\s+(?:an?\s+|the\s+)?\"?{M}"
 )
 CONCEDED = re.compile(
-    r"\b(?:used to|would have(?! to\b)|(?:was|'m|am) (?:going to(?= say)|leaning|tempted|supposed to)|was going to|"
+    r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|(?:was|'m|am) supposed to|"
     r"nothing against|(?<!as )(?<!so )(?<!too )(?<!very )(?<!that )much as(?= (?:an?|the|i|we)\b)|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;:]*$"
     r"|^\W*as much as (?:i|we)\b[^,;:]*$"
     # "Romantic as X sounds, ..."
     r"|^\W*(?!(?:just|such|same|not|twice|so|well)\b)\w{4,} as (?:an?\s+|the\s+)?\"?$"
 )
-# "I'd have picked X", of another time, or before a "but".
+# "I'd have picked X", of another time, or before a "but"; "I'm tempted by X, but".
 HAD_CHOSEN = re.compile(
     r"\b(?:i|we)'d have (?:\w+ ){0,1}(?:picked|chosen|gone|taken|said|preferred|opted|voted|bought)\b[^,;]*$"
+    r"|\b(?:i'm|i am) tempted\b[^,;]*$"
 )
 ANOTHER_TIME = re.compile(r"\b(?:but|ago|once|before|earlier|then|last|until|years|yesterday|now|today)\b")
 WHILE = re.compile(r"\b(?:while|whereas)\b[^,;]*$")
@@ -196,7 +197,8 @@ OWN = re.compile(
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
     # The verb may be one of the option's own words: "I'd M" where it is "buying from a shop".
     rf"|\b(?:i|we)(?:'d|'ll| would| will){_STILL}\s+(?={M})"
-    r"|\b(?:put|count|sign) me (?:down|in|up) for\b|\b(?:i|we)'(?:m|re) (?:\w+ly )?(?:on )?team\b|\btake me to\b"
+    r"|(?<!n't )(?<!not )\b(?:put|count|sign) me (?:down|in|up) for\b"
+    r"|\b(?:i|we)'(?:m|re) (?:\w+ly )?(?:on )?team\b|\btake me to\b"
     rf"|\b(?:i|we)'d (?:\w+ly )?(?:trade|swap|give up) [^{SIDES},.;]{{1,30}} for\b"
     rf"|\bbut no\b[\s,:\u2014]*(?=(?:an?\s+|the\s+)?{M})"
     r"|\b(?:i'm|i am) (?:for|in favou?r of|all for)\b|\bgive me\b|\bmake it\b"
@@ -210,11 +212,13 @@ OWN = re.compile(
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
 )
 # Not "X wins on price and Y on looks".
-_WINS = r"wins?\b(?! (?:on|in) [^.;]*\b(?:and|but|while|whereas|though)\b)"
+_TURNS = r"[^.;]*\b(?:and|but|yet|while|whereas|though|although|however)\b"
+_WINS = rf"wins?\b(?! (?:on|in) (?:{_TURNS}|[^.;]*,\s*(?:an?\s+|the\s+)?\"?(?:$|{M})))"
 BESTOWED = re.compile(
     r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
     r"\b(?:it is|for me|" + _WINS + r"|suits me|"
-    r"makes (?:more|the most|better) sense(?! (?:for (?!me\b)|if|when)\b)|"
+    r"makes (?:more|the most|better) sense(?! (?:for(?! me\b)|if|when|on(?! (?:balance|the whole)\b)|"
+    rf"in(?! (?:my|the end)\b)|\w+ly)\b)(?!{_TURNS})|"
     r"any (?:day|time)|every time|all the way|please|hands down)\b"
     r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)"
     # "X is the one I'd ...", but not "X is fine, but I'd ...".
@@ -252,7 +256,8 @@ OTHERS = re.compile(
     r"(?= (?:\w+ ){0,2}?(?:shows?|suggests?|says?|finds?|found|shown|indicates?|prefers?|favou?rs?|supports?|proves?|"
     r"recommends?|points?|confirms?|reveals?|that))|"
     r"they (?:say|prefer|choose|would|think|like)|"
-    r"\w{3,}s (?:(?:(?:seem|tend|appear) to|often|usually|generally|typically|would|will|might) )?"
+    r"(?!(?:always|perhaps|this|thus|sometimes|besides|unless|does)\b)\w{3,}s "
+    r"(?:(?:(?:seem|tend|appear) to|often|usually|generally|typically|would|will|might) )?"
     r"(?:prefer|choose)|"
     r"someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
@@ -266,7 +271,8 @@ CONDITION = re.compile(
 CORRECTS = re.compile(
     r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
     r"|come to think of it|correction|i mean|sorry|(?:just )?kidding|never mind)\b"
-    r"|^\W*(?:but )?as (?:it is|things (?:are|stand)),|\b(?:i|we)(?:'d| would) still\b"
+    r"|^\W*(?:but )?as (?:it is|things (?:are|stand)),|\b(?:i|we)(?:'d| would) still "
+    rf"(?:\w+ly )?(?:(?:go|pick|choose|take|prefer|opt|say|lean|vote|buy|book)\b|{M})"
     r"|^\W*(?:(?:h+m+|oh|well|uh+|um+|ah|er|okay|ok)\b\W*)?no\b"
     r"(?! (?:surprise|question|doubt|wonder|need|matter|problem|more|contest)\b)"
 )
@@ -288,13 +294,20 @@ BACK_THEN = re.compile(
     r"when i was"
     r"|as a (?:child|kid|student))\b"
     # "X wins on price, sure."
-    r"|^[^,.;]*\w[^,.;]*, (?:sure|granted|admittedly|no doubt|i'll give you that)\W*$"
+    r"|^\"? (?:is|are|was|has|have|would be|might be|wins?|looks?|sounds?|tastes?|costs?|saves?|gives?|offers?)\b"
+    r"(?![^.;]*\b(?:my|vote|pick|choice|for me|i'd|i would|one)\b)"
+    r"[^,.;]*\w[^,.;]*, (?:sure|granted|admittedly|i'll give you that)\W*$"
+    # "X is nice, something like Y is nicer."
+    r"|^\"? (?:is|are) (?:nice|good|fine|great|okay|ok|lovely|tempting)\b[^.;]{1,40} (?:is|are) "
+    r"(?:even |far |much |still )?(?:nicer|better|greater|finer|lovelier)\b"
 )
 # What is said behind it is not what the speaker holds: "I'm not saying that I'd choose X".
 DISCLAIMED = re.compile(
     r"(?:(?:\b(?:not|never|cannot|hardly)|n't)\s+(?:\w+\s+){0,3}?(?:think|say|saying|said|claim|claiming|pretend|"
     r"believe|suppose|"
-    r"imagine|mean|argue|sure|certain|true)|(?<!no )(?<!without )(?<!without a )\bdoubt)\b(?:\s+that)?\s+(?=(?:i|we)\b)"
+    r"imagine|mean|argue|sure|certain|true)|(?<!no )(?<!without )(?<!without a )\bdoubt"
+    r"|\byou(?:'d| would| might| may)(?: have)? (?:think|thought|expect(?:ed)?|guess(?:ed)?|assumed?))\b"
+    r"(?:\s+that)?\s+(?=(?:i|we)\b)"
 )
 CORRECTED = re.compile(
     r"\b(?:i mean|no,? wait|wait|scratch that|strike that|sorry|correction|make that|or rather)\b"
@@ -312,15 +325,6 @@ NOT_AS = re.compile(
     rf"(?:(?:\w+ )?as (?:good|nice|tasty|fine|appealing|attractive|enjoyable|pleasant|lovely|great|satisfying)"
     rf"|(?:appeal|attract|suit|excite|tempt)[^{SIDES}]{{0,20}} as much)"
     rf" as [^{SIDES}]{{0,30}}{M}(?: does)?\W*$"
-)
-# Whom the speaker names by what they are to him.
-KIN = re.compile(
-    r"(?<!\bas )(?<!\bto )\bmy (?:\w+ )?(?:friends?|wife|husband|partner|mother|father|mom|dad|parents?|brothers?"
-    r"|sisters?|son|daughter|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|"
-    r"makers?)"
-    r"(?= (?:(?:would|will|might|may|always|usually|often|probably|definitely|really|never|all|both) )*"
-    r"(?:choose|choos|chose|pick|prefer|like|love|want|take|took|bought|went|drink|eat|say|think|recommend|enjoy|go|swear|vote|buy|have|"
-    r"has)\w*\b)"
 )
 DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
@@ -360,17 +364,6 @@ CHOICE_AS_TOPIC = re.compile(
     rf"(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:over|rather than|instead of|in place of|in preference to|versus|vs\.?)\b"
     rf"(?![^{SIDES}]*{M}\"?\s+(?:is|was|would be|seems)\s+(?:clearly |definitely |always )?"
     r"(?:an?|the) (?:right|better|best|obvious|clear|sensible|wise|good)\b)"
-)
-# "I'm not sure about prices, but ...": what is said stands behind it.
-DOUBT = re.compile(
-    r"^\W*(?:[\w']+,\s*)?(?:(?:i'm|i am|we're|we are) not (?:\w+ )?(?:sure|certain|able|qualified|an? \w+)|"
-    r"(?:i|we) (?:don't|do not|can't|cannot|couldn't) (?:\w+ )?(?:know|say|tell|decide|judge|speak|make|have))\b"
-    r"[^.;]*?\s(?:but|however,?)\s"
-)
-IF_I_MUST = re.compile(
-    r"\b(?:if (?:i|we)(?: \w+)? (?:had|have|must|was|were)(?: \w+)? to|if forced|if pressed)\b|\bif i must\b"
-    r"|\bif you (?:really |absolutely )?(?:twist(?:ed)? my arm|(?:force|press|push)(?:ed)? me|ma[dk]e me (?:choose|"
-    r"pick|decide)|insist(?:ed)?)\b|\bif you(?:'re| are) (?:forcing|making|pressing|pushing) me\b"
 )
 ALSO = re.compile(r"\b(?:also|equally)\b")
 ALSO_AFTER = re.compile(rf"^[^{SIDES},.;]{{0,20}}\b(?:as well|too|just as much|also|equally)\b")

@@ -16,6 +16,12 @@ _VERDICT = re.compile(r"\b(?:verdict|choi[cs]e|choose|chosen|picks?|prefer\w*|wi
 _OF_OTHERS = re.compile(
     r"\b(?:by|to|for|of|among|who|whose|their|people|most|many|popular|common|usual|typical)\b|'s\b"
 )
+# "Ranked by price", and rankings that begin with the last
+_OF_A_QUALITY = (
+    r"\b(?:(?<!most to )least|(?<!best to )worst|(?<!highest to )lowest|ascending|reverse|"
+    r"by(?! (?:(?:my |personal )*preference|how much (?:i|we))\b)|cheap\w*|pric\w*|costs?|popular\w*|sales|"
+    r"sizes?|speed|age|health\w*|comfort)\b"
+)
 _ROW = re.compile(r"^[^\w\n]*?\|.*\|[ \t]*$", re.MULTILINE)
 _CELL_YES = re.compile(rf"(?:yes|x|winner|chosen|selected|this one|mine|{_YES})[.!]?")
 _CELL_NO = re.compile(rf"(?:no|-|loser|rejected|{_NO})?[.!]?")
@@ -37,10 +43,11 @@ def heed_signs(text: str, sides: str, item: str) -> str:
         text = weighed.sub(f"{item} ", text)
     # "My ranking:" and a list, of which the first entry is an option's name
     text = re.sub(
-        rf"\b(?:rank(?:ing|ed)\b|order of preference\b)(?![^\n]*\b(?:least|worst|lowest|ascending)\b)[^\n{sides}]*\n+"
-        rf"{item}[ \t]*(?=(?:(?:an?|the)[ \t]+)?\"?\x01?[{sides}]\"?[.;]?[ \t]*\n+{item})",
-        "choice: ",
+        rf"^(?![^\n]{{0,200}}{_OF_A_QUALITY})([^\n]{{0,100}}?)\b(?:rank(?:ing|ed)|order of preference)\b"
+        rf"[^\n{sides}]*\n+{item}[ \t]*(?=(?:(?:an?|the)[ \t]+)?\"?\x01?[{sides}]\"?[.;]?[ \t]*\n+{item})",
+        r"\1choice: ",
         text,
+        flags=re.MULTILINE,
     )
     if re.search(f"{_NO}|{_YES}", text) is None:
         return text

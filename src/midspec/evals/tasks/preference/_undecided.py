@@ -125,6 +125,26 @@ FACT = re.compile(
     rf"^\W*(?:an?\s+|the\s+)?{_M}\s+(?:has|have|had|contains?|costs?|weighs?|lasts?|holds?|came|grew|arrived|appeared"
     rf"|(?:was|were) (?:invented|born|made|introduced|built))\b[^{SIDES}]*\bthan\b[^{SIDES}]*{_M}[^{SIDES},;]*$"
 )
+# "I'm not sure about prices, but ...": what is said stands behind it.
+DOUBT = re.compile(
+    r"^\W*(?:[\w']+,\s*)?(?:(?:i'm|i am|we're|we are) not (?:\w+ )?(?:sure|certain|able|qualified|an? \w+)|"
+    r"(?:i|we) (?:don't|do not|can't|cannot|couldn't) (?:\w+ )?(?:know|say|tell|decide|judge|speak|make|have))\b"
+    r"[^.;]*?\s(?:but|however,?)\s"
+)
+IF_I_MUST = re.compile(
+    r"\b(?:if (?:i|we)(?: \w+)? (?:had|have|must|was|were)(?: \w+)? to|if forced|if pressed)\b|\bif i must\b"
+    r"|\bif you (?:really |absolutely )?(?:twist(?:ed)? my arm|(?:force|press|push)(?:ed)? me|ma[dk]e me (?:choose|"
+    r"pick|decide)|insist(?:ed)?)\b|\bif you(?:'re| are) (?:forcing|making|pressing|pushing) me\b"
+)
+# Whom the speaker names by what they are to him.
+KIN = re.compile(
+    r"(?<!\bas )(?<!\bto )\bmy (?:\w+ )?(?:friends?|wife|husband|partner|mother|father|mom|dad|parents?|brothers?"
+    r"|sisters?|son|daughter|kids|children|family|boss|colleagues?|neighbou?rs?|teacher|doctor|creators?|developers?|"
+    r"makers?)"
+    r"(?= (?:(?:would|will|might|may|always|usually|often|probably|definitely|really|never|all|both) )*"
+    r"(?:choose|choos|chose|pick|prefer|like|love|want|take|took|bought|went|drink|eat|say|think|recommend|enjoy|go|"
+    r"swear|vote|buy|have|has)\w*\b)"
+)
 UNDECIDED = re.compile("|".join((*_ENGLISH, *_GERMAN, *_ROMANCE, *_CHINESE)))
 # What stands behind it is what the speaker says all the same.
 ALL_THE_SAME = re.compile(
@@ -140,3 +160,15 @@ FORCED = re.compile(
 )
 # "X is best for large families."
 FOR_OTHERS = re.compile(r"\bfor (?!me\b|my\b|myself\b|sure\b|certain\b)\w")
+# "X is lovely. But Y?"
+TURNS_TO = re.compile(rf"^\W*(?:but|and|yet)\W+(?:an?\s+|the\s+)?\"?({_M})\W*$")
+
+
+def without_doubt(sentence: str) -> tuple[str, bool]:
+    """Return what a sentence says after its doubts ("It depends, but"), and whether these name an option."""
+    is_doubted = False
+    while (doubt := DOUBT.match(sentence)) is not None and re.search(_M, sentence[doubt.end() :]):
+        is_doubted = is_doubted or re.search(_M, doubt[0]) is not None
+        sentence = sentence[doubt.end() :]
+    turn = ALL_THE_SAME.match(sentence)
+    return (sentence[turn.end() :] if turn is not None and UNDECIDED.search(turn[0]) else sentence), is_doubted
