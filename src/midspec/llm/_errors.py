@@ -65,7 +65,8 @@ _NO_ACCESS = re.compile(
 )
 _NO_MODEL = re.compile(
     r"\bmodel_not_found\b|(?<!of this )(?<!of the )(?<!for this )(?<!for the )"
-    r"\bmodel (?:[`'\"]?[^`'\"\s]{1,100}[`'\"]? )?(?:does not exist|(?:was |is )?not found"
+    r"\bmodel (?:[`'\"]?[^`'\"\s]{1,100}[`'\"]? )?(?:does not exist"
+    r"|(?:was |is )?not found(?! in (?:\w+ )?(?:field|request|body|input)\b)"
     r"|has been (?:decommissioned|retired|removed))|[\"']model_(?:not_(?:supported|available)|decommissioned)[\"']"
     r"|\bonly for api versions\b|not a valid model"
     r"|\bmodel identifier is invalid|on-demand throughput isn[’']t supported"
