@@ -8,31 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from midspec.core.errors import SpecError
 from midspec.core.records import Strict
-from midspec.spec._data_keys import (
-    ABOUT,
-    ANSWERS,
-    ASKS,
-    CONDUCT,
-    DEFINED_KEYS,
-    LEADS,
-    LIST_KEYS,
-    MARKED_LISTS,
-    MAX_THING_WORDS,
-    MORE_LIST_KEYS,
-    NAME_KEYS,
-    NAMED_LEAD,
-    NESTED_KEYS,
-    NO_RULES,
-    OFF_WORDS,
-    REASON_KEYS,
-    REPLIES,
-    RULE_KEYS,
-    SCHEMA,
-    TEXT_KEYS,
-    WHO,
-    WHO_KEYS,
-    under_verdict,
-)
+from midspec.spec import _data_keys as keys
+from midspec.spec._data_keys import under_verdict
 from midspec.spec._denials import lead_of_tag
 
 
@@ -69,8 +46,8 @@ QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
 _YAML_BEGINS = re.compile(
     r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
     r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
-    rf"(?:-[ \t]+(?:id|name|dimension|{'|'.join(TEXT_KEYS)}):[ \t]"
-    rf"|(?:{'|'.join(LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
+    rf"(?:-[ \t]+(?:id|name|dimension|{'|'.join(keys.TEXT_KEYS)}):[ \t]"
+    rf"|(?:{'|'.join(keys.LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
 )
 _COMMENTS = r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
 _STUDY = re.compile(r"^arms:", re.MULTILINE)
@@ -123,7 +100,7 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
 
     def gather(value: object, way: tuple[str, ...], depth: int) -> None:
         if isinstance(value, dict) and depth and not _is_off(value):
-            said = ABOUT | frozenset(WHO_KEYS) if _is_turn(value) else ABOUT
+            said = keys.ABOUT | frozenset(keys.WHO_KEYS) if _is_turn(value) else keys.ABOUT
             for key, inner in value.items():
                 if str(key).lower() not in said:
                     gather(inner, (*way, str(key)), depth - 1)
@@ -132,7 +109,7 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
                 gather(inner, way, depth - 1)
         elif isinstance(value, str) and value.strip() and not used & {value, " ".join(value.split())}:
             texts.setdefault(".".join(way), []).append(" ".join(value.split()))
-        elif not isinstance(value, str | list | dict | None) and {*way[-1:]} & {*TEXT_KEYS, *LIST_KEYS}:
+        elif not isinstance(value, str | list | dict | None) and {*way[-1:]} & {*keys.TEXT_KEYS, *keys.LIST_KEYS}:
             texts.setdefault(".".join(way), []).append(f"{value} (no text: put it in quotes)")
 
     for value in values:
@@ -146,7 +123,7 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
 def _is_turn(value: Mapping[str, object]) -> bool:
     """Return whether an entry is a turn of a chat (`{"role": ..., "content": ...}`, `{"from": "human", ...}`)."""
     has_both = "role" in value and "content" in value
-    return has_both or any(str(value.get(key, "")).lower() in WHO for key in WHO_KEYS)
+    return has_both or any(str(value.get(key, "")).lower() in keys.WHO for key in keys.WHO_KEYS)
 
 
 def _examples(value: Mapping[str, object]) -> Iterator[str]:
@@ -156,27 +133,27 @@ def _examples(value: Mapping[str, object]) -> Iterator[str]:
     for one in (value, *inner, *([entries] if isinstance(entries, dict) else [])):
         replies = [
             f"**{label}:** {' '.join(reply.split())}"
-            for key, label in REPLIES.items()
+            for key, label in keys.REPLIES.items()
             for reply in (one[key] if isinstance(one.get(key), list) else [one.get(key)])
             if isinstance(reply, str) and reply.strip()
         ]
         yield from _asked(one) if replies else ()
         yield from replies
     marked = entries if isinstance(entries, dict) else {}
-    for label, listed in ((label, marked.get(key)) for key, label in MARKED_LISTS.items()):
+    for label, listed in ((label, marked.get(key)) for key, label in keys.MARKED_LISTS.items()):
         for one in (one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, dict)):
-            replies = [words for name in ANSWERS for words in _texts_of(one.get(name))]
+            replies = [words for name in keys.ANSWERS for words in _texts_of(one.get(name))]
             yield from [*_asked(one), f"**{label}:** {replies[0]}"] if replies else ()
 
 
 def _asked(value: Mapping[str, object]) -> list[str]:
     """Return the user's turn of an example, as a paragraph under its label."""
-    return [f"**User:** {words}" for key in ASKS for words in _texts_of(value.get(key))][:1]
+    return [f"**User:** {words}" for key in keys.ASKS for words in _texts_of(value.get(key))][:1]
 
 
 def _reasons(value: Mapping[str, object]) -> tuple[str, ...]:
     """Return the reasons that the data gives for a rule, each a paragraph."""
-    return tuple(words for key in REASON_KEYS for words in _texts_of(value.get(key)))
+    return tuple(words for key in keys.REASON_KEYS for words in _texts_of(value.get(key)))
 
 
 def _lists(value: Mapping[str, object]) -> tuple[str, ...]:
@@ -188,9 +165,11 @@ def _lists(value: Mapping[str, object]) -> tuple[str, ...]:
 
 def _leads(value: Mapping[str, object]) -> dict[str, str]:
     """Return the keys over lists of what to do and not to do, each with the lead that it is."""
-    if SCHEMA & value.keys():
+    if keys.SCHEMA & value.keys():
         return {}
-    leads = {key: LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") or _named_lead(key, value) for key in value}
+    leads = {
+        key: keys.LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") or _named_lead(key, value) for key in value
+    }
     texts = {key: _texts_of(value[key]) for key, lead in leads.items() if lead}
     # `required: yes` is a flag, and `required: [name]` a schema's.
     lists = {key for key, lead in leads.items() if isinstance(value[key], list) and lead != "Required:"}
@@ -201,12 +180,14 @@ def _leads(value: Mapping[str, object]) -> dict[str, str]:
 def _named_lead(key: object, value: Mapping[str, object]) -> str:
     """Return the lead that a longer key is over its list, or an empty text."""
     words = " ".join(re.split(r"[\s_-]+", str(key).strip(" :")))
-    found, entries = NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
-    if not isinstance(entries, list) or key in REPLIES or (found is not None and " " not in words):
+    found, entries = keys.NAMED_LEAD.match(words), value[str(key)] if isinstance(key, str) else None
+    if not isinstance(entries, list) or key in keys.REPLIES or (found is not None and " " not in words):
         return ""
     if found is None:
         return lead_of_tag(words) if words.lower() != "no" else ""  # Norwegian, beside "en"
-    is_lead = found["kind"] or found["verb"] or all(len(one.split()) <= MAX_THING_WORDS for one in _texts_of(entries))
+    is_lead = (
+        found["kind"] or found["verb"] or all(len(one.split()) <= keys.MAX_THING_WORDS for one in _texts_of(entries))
+    )
     return f"{words[0].upper()}{words[1:]}:" if is_lead else ""
 
 
@@ -261,9 +242,9 @@ def json_front_matter(text: str) -> str:
         return ""
     rest = text[end:]
     is_prose = rest.lstrip(" \t").startswith("\n") and rest.strip() and rest.lstrip()[0] not in "{}[],"
-    if not isinstance(value, dict) or not is_prose or value.keys() & RULE_KEYS:
+    if not isinstance(value, dict) or not is_prose or value.keys() & keys.RULE_KEYS:
         return ""
-    return "" if any(isinstance(value.get(key), list | dict) for key in LIST_KEYS) else text[:end]
+    return "" if any(isinstance(value.get(key), list | dict) for key in keys.LIST_KEYS) else text[:end]
 
 
 def _yaml_value(text: str, where: str) -> object:
@@ -298,12 +279,14 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
             yield from [Rule(text=entry, domain=domain)] if is_text else _rules(entry, domain, depth - 1)
     elif isinstance(value, dict) and _is_turn(value):
         return
-    elif isinstance(value, dict) and (key := next((k for k in TEXT_KEYS if isinstance(value.get(k), str)), "")):
+    elif isinstance(value, dict) and (key := next((k for k in keys.TEXT_KEYS if isinstance(value.get(k), str)), "")):
         identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
         if key == "definition":
-            name = name or next((value[one] for one in DEFINED_KEYS if isinstance(value.get(one), str)), "")
+            name = name or next((value[one] for one in keys.DEFINED_KEYS if isinstance(value.get(one), str)), "")
         is_off = _is_off(value)
-        within = [inner for name, inner in value.items() if isinstance(inner, dict) and str(name).lower() in CONDUCT]
+        within = [
+            inner for name, inner in value.items() if isinstance(inner, dict) and str(name).lower() in keys.CONDUCT
+        ]
         text, denied = under_verdict(value, value[key])
         lists = denied + tuple(words for one in (value, *within) for words in _lists(one))
         beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
@@ -311,19 +294,19 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         about = {"id": str(identity), "name": str(name), "domain": domain, "text": text, "is_off": is_off}
         yield Rule.model_validate({**about, **beside, "is_nested": is_new})
         # A text over a list of rules introduces them; one with subrules is a rule itself.
-        for inner in NESTED_KEYS if depth and not is_off else ():
+        for inner in keys.NESTED_KEYS if depth and not is_off else ():
             is_below = isinstance(value.get(inner), list | dict)
             yield from map(_as_nested, _rules(value[inner], str(name or domain), depth - 1) if is_below else ())
     elif depth and isinstance(value, dict) and not _is_off(value):
-        own = next((str(value[key]) for key in NAME_KEYS if key in value), domain)
+        own = next((str(value[key]) for key in keys.NAME_KEYS if key in value), domain)
         if lists := _lists(value):
             about = {"id": str(value.get("id", "")), "name": "" if own == domain else own, "domain": domain}
             beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
             yield Rule.model_validate({**about, **beside, "is_nested": True})
             yield from _of_names(_named(value), own, depth)
-        for key in NESTED_KEYS if lists else (*LIST_KEYS, *MORE_LIST_KEYS):
+        for key in keys.NESTED_KEYS if lists else (*keys.LIST_KEYS, *keys.MORE_LIST_KEYS):
             found = _rules(value.get(key, []), own, depth - 1)
-            yield from map(_as_nested, found) if key in MORE_LIST_KEYS else found
+            yield from map(_as_nested, found) if key in keys.MORE_LIST_KEYS else found
 
 
 def _as_nested(rule: Rule) -> Rule:
@@ -332,7 +315,16 @@ def _as_nested(rule: Rule) -> Rule:
 
 def _named(value: Mapping[str, object]) -> dict[str, object]:
     """Return what of a mapping with lists of what to do are rules under their names."""
-    known = {*_leads(value), *NESTED_KEYS, *REASON_KEYS, *REPLIES, *MARKED_LISTS, *ABOUT, *NO_RULES, *SCHEMA}
+    known = {
+        *_leads(value),
+        *keys.NESTED_KEYS,
+        *keys.REASON_KEYS,
+        *keys.REPLIES,
+        *keys.MARKED_LISTS,
+        *keys.ABOUT,
+        *keys.NO_RULES,
+        *keys.SCHEMA,
+    }
     return {
         str(key): inner
         for key, inner in value.items()
@@ -344,12 +336,12 @@ def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
     """Yield the rules of objects whose keys are names: `{"Honesty": ["Ada never lies.", ...], "1": "Ada asks."}`."""
     if not depth or not isinstance(value, dict) or _is_turn(value) or _is_off(value):
         return
-    no_rules = NO_RULES & {str(key).lower() for key in value}
+    no_rules = keys.NO_RULES & {str(key).lower() for key in value}
     if no_rules or not all(isinstance(inner, str | list | dict) for inner in value.values()):
         return
     for name, inner in value.items():
         own = str(name)
-        if own.lower() in SCHEMA:
+        if own.lower() in keys.SCHEMA:
             continue
         if isinstance(inner, str):
             words = inner if len(inner.split()) > 1 else ""
@@ -364,4 +356,4 @@ def _is_off(value: Mapping[str, object]) -> bool:
     """Return whether an entry says that it does not hold."""
     flags = any(value.get(key) is False for key in ("enabled", "active"))
     flags |= any(value.get(key) is True for key in ("disabled", "deprecated", "removed", "archived", "hidden"))
-    return flags or str(value.get("status", "")).strip().lower() in OFF_WORDS
+    return flags or str(value.get("status", "")).strip().lower() in keys.OFF_WORDS

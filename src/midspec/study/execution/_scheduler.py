@@ -21,8 +21,8 @@ class Scheduler:
 
     Among the steps that are ready, those without a model go first: what is wrong with data is seen before anything
     trains. Then the one at the head of the longest chain of work (a base before any arm), so that no worker idles at
-    the end; among equals, one of the seed that a worker had last. Of steps with the
-    same result (an untrained checkpoint, evaluated for every seed) one is made, and the others wait to take it over.
+    the end; among equals, one of the seed that a worker had last. Of steps with the same result (an untrained
+    checkpoint, evaluated for every seed) one is made, and the others wait to take it over.
     """
 
     def __init__(self, steps: Sequence[Step], wanted: Iterable[str], done: Mapping[str, Record]) -> None:
