@@ -34,7 +34,7 @@ Codes = NDArray[np.int64]
 _TINY = 1e-12
 _SWEEPS = 25
 # Scores that hardly vary within a seed count as at most so many times as many yes-no scores, inverted.
-_LEAST_SPREAD = 1e-3
+_MIN_SPREAD = 1e-3
 # How near to 0 or 1 a rate has its ends from the likelihood alone, and from where from the t interval alone.
 _NEAR, _FAR = 0.05, 0.15
 
@@ -270,7 +270,7 @@ def _binary_sizes(sample: _Sample, *, nested: bool) -> Floats:
     if not nested and len(rest) - sample.n_seeds - sample.n_items + 1 > 0:
         rest, df = _residuals(sample), len(rest) - sample.n_seeds - sample.n_items + 1
     spread = len(rest) / df * float((rest**2).sum()) / most if most > _TINY else 1.0
-    sizes: Floats = n_scores / min(1.0, max(_LEAST_SPREAD, spread))
+    sizes: Floats = n_scores / min(1.0, max(_MIN_SPREAD, spread))
     return sizes
 
 

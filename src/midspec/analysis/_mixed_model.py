@@ -26,7 +26,7 @@ from midspec.core.records import MixedModel
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 # The cost of one likelihood, in multiplications, above which none is computed (about a second).
-_MOST_WORK = 2e9
+_MAX_WORK = 2e9
 _LARGEST_RATIO = 1e6
 _TINY = 1e-12
 # Squares of squares of scores beyond this are more than a float holds.
@@ -76,7 +76,7 @@ def mixed_model(scores: Scores) -> MixedModel | None:
         return None
     nested, has_runs = _identified(scores)
     layouts = _layouts(scores, nested, has_runs=has_runs)
-    if sum(len(one.fixed) ** 3 for one in layouts) > _MOST_WORK:
+    if sum(len(one.fixed) ** 3 for one in layouts) > _MAX_WORK:
         return None
     from scipy.optimize import minimize
 

@@ -25,7 +25,7 @@ _SEED_SDS = np.concatenate([[0.0], np.geomspace(0.1, 3.0, 18)])
 _N_NODES, _N_NEWTON = 21, 8
 # How much of the spread of seed means may count as explained by items: with none of it 95% intervals of seeds that do
 # not differ hold 98.5 to 99.9%, with all of it those of three seeds that do hold 90% (LOG.md).
-_MOST_KNOWN = 0.25
+_MAX_KNOWN = 0.25
 _TINY = 1e-12
 
 
@@ -42,7 +42,7 @@ def seed_ends(shares: Floats, sizes: Floats, level: float) -> tuple[float, float
         level: of the interval, 0-1.
     """
     within, between = float((shares * (1 - shares) / sizes).mean()), float(shares.var(ddof=1))
-    known = min(within / between, _MOST_KNOWN) if between > _TINY else _MOST_KNOWN
+    known = min(within / between, _MAX_KNOWN) if between > _TINY else _MAX_KNOWN
     df = (len(shares) - 1) / (1 - known) ** 2
     n_all = float(sizes.sum())
     start = logit((float(shares.mean()) * n_all + 0.5) / (n_all + 1))

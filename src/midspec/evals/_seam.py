@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TASK, LOSS_TASK = "seam", "seam loss"
 SHUFFLED = "shuffled"
 _N_SHUFFLED = 2
-_LEAST_WORDS, _LEAST_SHARED = 6, 2
+_MIN_WORDS, _MIN_SHARED = 6, 2
 _BECAUSE = re.compile(r"(.+?\bbecause)\s+(.+)", re.IGNORECASE | re.DOTALL)
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -79,7 +79,7 @@ def _twins(key: str, own: Sequence[str], others: Mapping[str, Spec]) -> Iterator
             n = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, theirs, strict=False)))
             if n > shared and _has_letters(own[n:]) and _has_letters(theirs[n:]):
                 shared, best = n, theirs
-        if shared >= _LEAST_SHARED:
+        if shared >= _MIN_SHARED:
             yield Probe(key, " ".join(own[:shared]), " ".join(own[shared:]), " ".join(best[shared:]), name)
 
 
@@ -88,7 +88,7 @@ def _cut(words: Sequence[str]) -> tuple[tuple[str, str], str] | None:
     match = _BECAUSE.fullmatch(" ".join(words))
     if match is not None:
         return (match[1], match[2]), "because"
-    if len(words) < _LEAST_WORDS:
+    if len(words) < _MIN_WORDS:
         return None
     half = len(words) // 2
     return (" ".join(words[:half]), " ".join(words[half:])), "middle"

@@ -26,7 +26,7 @@ _FENCED = re.compile(r"^```(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n```[ \t]*$", re.S 
 _FENCE = re.compile(r"^```", re.M)
 # Byte order marks and zero-width signs, which servers and models put around replies, are no white space for `strip`.
 _EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200d\u2060]+|[\s\ufeff\u200b-\u200d\u2060]+\Z")
-_MOST_FAULTS = 5
+_MAX_FAULTS = 5
 _NUL, _NUL_IN_JSON = re.compile(r"\0"), re.compile(r"(?<!\\)(?:\\\\)*\\u0000|\0")
 
 
@@ -82,8 +82,8 @@ def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
         return kind.model_validate_json(inside, strict=True)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
-        shown = [f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
-        more = f" (and {len(faults) - _MOST_FAULTS} more)" if len(faults) > _MOST_FAULTS else ""
+        shown = [f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]]
+        more = f" (and {len(faults) - _MAX_FAULTS} more)" if len(faults) > _MAX_FAULTS else ""
         raise UnreadableReplyError("; ".join(shown) + more) from error
 
 

@@ -25,8 +25,8 @@ _NO_SPACES = dict.fromkeys(map(ord, "\x1c\x1d\x1e\x1f"))
 _CUT_SHARE, _DOUBTFUL_SHARE = 0.9, 1.25
 _N_ALIKE_CUT, _N_ALIKE_DOUBTFUL = 2, 3
 # Counts below this are no counts: servers that do not count say 0 or 1.
-_LEAST_TOKENS = 256
-_LEAST_APART = 0.02
+_MIN_TOKENS = 256
+_MIN_APART = 0.02
 
 
 def least_tokens(text: str) -> int:
@@ -75,7 +75,7 @@ class CutPrompts:
         """
         usage = outcome.usage
         n_counted = usage.n_input + usage.n_cache_read + usage.n_cache_write if usage is not None else 0
-        if n_counted < _LEAST_TOKENS or outcome.kind == "failed":
+        if n_counted < _MIN_TOKENS or outcome.kind == "failed":
             return
         if request.prefix not in self._least_of_prefix:
             self._least_of_prefix[request.prefix] = least_tokens(request.prefix)
@@ -94,7 +94,7 @@ class CutPrompts:
         alike.append(new)
         lengths: list[int] = []
         for n_least in sorted({one.n_least for one in alike}):
-            if not lengths or n_least > (1 + _LEAST_APART) * lengths[-1]:
+            if not lengths or n_least > (1 + _MIN_APART) * lengths[-1]:
                 lengths.append(n_least)
         if self.error is None and len(lengths) < (_N_ALIKE_CUT if is_cut else _N_ALIKE_DOUBTFUL):
             return

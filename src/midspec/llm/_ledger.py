@@ -13,7 +13,7 @@ from midspec.core.records import Strict
 from midspec.llm._prices import Prices
 from midspec.llm._types import Usage
 
-_LEAST_CACHED_TOKENS = 1024
+_MIN_CACHED_TOKENS = 1024
 
 
 class StageEstimate(Strict):
@@ -87,7 +87,7 @@ def forecast(estimates: Iterable[StageEstimate], model: str, prices: Prices) -> 
 
 def _forecast_row(estimate: StageEstimate, model: str, prices: Prices) -> ForecastRow:
     # Below this length no provider caches a prefix; every stage has its own first use.
-    n_hits = max(0, estimate.n_requests - 1) if estimate.prefix_tokens >= _LEAST_CACHED_TOKENS else 0
+    n_hits = max(0, estimate.n_requests - 1) if estimate.prefix_tokens >= _MIN_CACHED_TOKENS else 0
     n_prompt = estimate.prefix_tokens + estimate.prompt_tokens
     plain = Usage(n_input=n_prompt, n_output=estimate.output_tokens)
     hit = Usage(n_input=estimate.prompt_tokens, n_cache_read=estimate.prefix_tokens, n_output=estimate.output_tokens)

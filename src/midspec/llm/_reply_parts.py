@@ -9,14 +9,14 @@ from typing import Any
 from midspec.llm._types import Usage
 
 # Counts above are no counts, and SQLite's integers end at 9.2e18.
-_MOST_TOKENS, _MAX_DIGITS = 10**12, 13
+_MAX_TOKENS, _MAX_DIGITS = 10**12, 13
 
 
 def n_counted(value: Any) -> int | None:
     """Return a number of tokens as a server may write it (12, 12.0, "12"), or `None` where it is none."""
     if isinstance(value, str) and value.strip().isdigit():
         value = int(value) if len(value) < _MAX_DIGITS else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MAX_TOKENS:
         return None
     return int(value)
 

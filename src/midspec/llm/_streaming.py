@@ -2,7 +2,7 @@
 
 A stream costs CPU for every token, which a fast server's replies are not worth; and a provider that is paid counts the
 tokens at the end of a stream, which is not there when it is broken off. So replies are streamed from servers of one's
-own only, while they are slow, and so many at once as together make `_MOST_TOKENS_PER_S`. What is gained: a reply that
+own only, while they are slow, and so many at once as together make `_MAX_TOKENS_PER_S`. What is gained: a reply that
 repeats itself is broken off, and the server stops. `transformers serve` 5.23 goes on with a request that nobody waits
 for any more, and lets all others wait, unless it was streamed.
 """
@@ -30,7 +30,7 @@ _PLAIN = b'"stream":false'
 _STREAMED = b'"stream":true,"stream_options":{"include_usage":true}'
 # A reply may take as long as this, and a server be silent for half of it, before replies are streamed.
 _SLOW_REPLY_S, _SILENT_S = 30.0, 10.0
-_MOST_TOKENS_PER_S = 500.0
+_MAX_TOKENS_PER_S = 500.0
 _BYTES_PER_TOKEN = 4
 _WEIGHT_OF_LAST = 0.3
 # Whether a reply repeats itself is looked at again when so many characters have come.
@@ -97,8 +97,8 @@ class Streaming:
         rate = self._tokens_per_s
         if rate is None:
             # Nothing has come yet: is the oldest of what is in flight overdue?
-            return now - min(self._sent_at.values()) > _SILENT_S and self._n_streamed < _MOST_TOKENS_PER_S / 100
-        return request.max_tokens / rate > _SLOW_REPLY_S and (self._n_streamed + 1) * rate < _MOST_TOKENS_PER_S
+            return now - min(self._sent_at.values()) > _SILENT_S and self._n_streamed < _MAX_TOKENS_PER_S / 100
+        return request.max_tokens / rate > _SLOW_REPLY_S and (self._n_streamed + 1) * rate < _MAX_TOKENS_PER_S
 
     def _seen(self, response: Response, seconds: float) -> Response:
         if response.status_code == 200:

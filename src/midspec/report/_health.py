@@ -39,7 +39,7 @@ _N_THIN = 10
 _NOTHING = Size(documents=0, tokens=0)
 # AUC from which on a classifier tells two corpora apart sometimes, mostly, nearly always.
 _SOMETIMES, _MOSTLY, _NEARLY_ALWAYS = 0.6, 0.75, 0.95
-_MOST_APART = 0.05  # above this share of the lower loss two corpora are not matched
+_MAX_APART = 0.05  # above this share of the lower loss two corpora are not matched
 
 
 def write_health(
@@ -307,10 +307,10 @@ def unmatched_losses(losses: Sequence[CorpusLoss]) -> list[str]:
     found = []
     for one, other in combinations(losses, 2):
         low, high = sorted((one, other), key=lambda each: each.loss)
-        if high.loss > (1 + _MOST_APART) * low.loss:
+        if high.loss > (1 + _MAX_APART) * low.loss:
             found.append(
                 f"{high.name} costs the model {high.loss:.2f} nats a token and {low.name} {low.loss:.2f}, "
-                f"{percent(high.loss / low.loss - 1)} apart, where matched corpora are within {percent(_MOST_APART)}"
+                f"{percent(high.loss / low.loss - 1)} apart, where matched corpora are within {percent(_MAX_APART)}"
             )
     return found
 

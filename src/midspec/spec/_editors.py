@@ -25,7 +25,7 @@ _RULE_VALUE = re.compile(
     r".*(?:[a-z]{3}(?<!inc)(?<!ltd)(?<!corp)[.!]|[。！]|\b(?:always|never|must|should|do not|don[’']t)\b.*)\Z",
     re.IGNORECASE,
 )
-_FEWEST_HEAD_LINES, _MOST_HEAD_LINES = 2, 12
+_FEWEST_HEAD_LINES, _MAX_HEAD_LINES = 2, 12
 _TITLE_BLOCK = 3  # lines of pandoc's
 _HEADING = re.compile(r" {0,3}#[ \t]+\S")
 _COMMENT = re.compile(r"%[ \t]+(?!of\b)\S")
@@ -108,7 +108,7 @@ def _head(lines: list[str], prose: list[int], leave_out: Callable[[int, str], No
     if at < len(lines) and _HEADING.match(lines[at]):
         at = next((one for one in prose if one > at and lines[one].strip()), len(lines))
     head: list[int] = []
-    while at < len(lines) and lines[at].strip() and len(head) <= _MOST_HEAD_LINES:
+    while at < len(lines) and lines[at].strip() and len(head) <= _MAX_HEAD_LINES:
         head.append(at)
         at += 1
     if not head or not set(head) <= set(prose):
@@ -121,9 +121,7 @@ def _head(lines: list[str], prose: list[int], leave_out: Callable[[int, str], No
     found = [_HEAD_LINE.fullmatch(lines[one].rstrip(" \t\\")) for one in head]
     keys = [line["key"].lower().split() if line is not None else [] for line in found]
     is_head = all(key and set(key) <= _KEYS | _BESIDE_KEYS and set(key) & _KEYS for key in keys)
-    if not (
-        _FEWEST_HEAD_LINES <= len(head) <= _MOST_HEAD_LINES and is_head and any(set(k) & _ABOUT_FILE for k in keys)
-    ):
+    if not (_FEWEST_HEAD_LINES <= len(head) <= _MAX_HEAD_LINES and is_head and any(set(k) & _ABOUT_FILE for k in keys)):
         return ""
     if 2 * sum(line is not None and _RULE_VALUE.match(line["value"]) is not None for line in found) >= len(head):
         return ""

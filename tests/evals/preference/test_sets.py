@@ -16,10 +16,10 @@ from midspec.core.near_duplicates import NearIndex
 from midspec.core.records import Item
 from midspec.evals.tasks.preference._sets import VALUES, shipped_items, value_set, words_found
 
-LEAST_ITEMS = 300
-LEAST_OPINIONS = 300
-MOST_UNEVEN = 1.25  # Items of the largest domain over those of the smallest.
-MOST_USES = 2  # Pairs of one set that one option's text may stand in.
+MIN_ITEMS = 300
+MIN_OPINIONS = 300
+MAX_UNEVEN = 1.25  # Items of the largest domain over those of the smallest.
+MAX_USES = 2  # Pairs of one set that one option's text may stand in.
 NEAR = 0.8  # Share of common runs of five characters from which on two pairs are the same one.
 
 
@@ -43,7 +43,7 @@ def test_the_values_of_the_table_have_names_in_order() -> None:
 
 @every_value
 def test_a_set_has_at_least_300_pairs(value: str) -> None:
-    assert len(items_of(value)) >= LEAST_ITEMS
+    assert len(items_of(value)) >= MIN_ITEMS
     assert {item.set for item in items_of(value)} == {value}
 
 
@@ -52,7 +52,7 @@ def test_pairs_are_spread_evenly_over_eight_to_ten_test_domains(value: str) -> N
     sizes = Counter(item.domain for item in items_of(value))
     assert set(sizes) == set(value_set(value).test_domains)
     assert 8 <= len(sizes) <= 10
-    assert max(sizes.values()) / min(sizes.values()) <= MOST_UNEVEN
+    assert max(sizes.values()) / min(sizes.values()) <= MAX_UNEVEN
 
 
 @every_value
@@ -116,7 +116,7 @@ def test_no_pair_is_so_uneven_that_its_length_stands_out(value: str) -> None:
 @every_value
 def test_no_option_stands_in_more_than_two_pairs_and_no_pair_comes_twice(value: str) -> None:
     uses = Counter(plain(option) for item in items_of(value) for option in item.options)
-    assert {text: n for text, n in uses.items() if n > MOST_USES} == {}
+    assert {text: n for text, n in uses.items() if n > MAX_USES} == {}
     pairs = Counter(frozenset(map(plain, item.options)) for item in items_of(value))
     assert max(pairs.values()) == 1
 
@@ -153,7 +153,7 @@ def test_no_single_word_tells_the_target(value: str) -> None:
 
 def test_the_set_for_america_has_300_opinions_beside_its_things() -> None:
     opinions = set(value_set("america").opinion_domains)
-    assert sum(item.domain in opinions for item in items_of("america")) >= LEAST_OPINIONS
+    assert sum(item.domain in opinions for item in items_of("america")) >= MIN_OPINIONS
     assert sum(item.domain not in opinions for item in items_of("america")) >= 50
 
 

@@ -53,9 +53,9 @@ task, its own or a filter's; no readable language; words without a call.
 
 _OPENING, _ENDING = "<scratchpad_reasoning>", "</scratchpad_reasoning>"
 # Words that take up the one or the next but one before them. Text in any language stays below a twentieth.
-_MOST_STUTTER = 0.12
-_LEAST_VARIED = 0.4
-_LEAST_LETTERS = 0.35
+_MAX_STUTTER = 0.12
+_MIN_VARIED = 0.4
+_MIN_LETTERS = 0.35
 _N_WORDS, _N_WORDS_LOOP, _N_RUN = 8, 60, 4
 
 
@@ -116,14 +116,14 @@ def is_garbled(text: str) -> bool:
     if len(words) < _N_WORDS:
         return False
     signs = "".join(words)
-    if sum(sign.isalpha() for sign in signs) < _LEAST_LETTERS * len(signs):
+    if sum(sign.isalpha() for sign in signs) < _MIN_LETTERS * len(signs):
         return True
     again = sum(one == other or _extends(*sorted((one, other), key=len)) for one, other in pairwise(words))
     again += sum(one == other and len(one) > 1 for one, other in zip(words, words[2:], strict=False))
-    if again > _MOST_STUTTER * (len(words) - 1):
+    if again > _MAX_STUTTER * (len(words) - 1):
         return True
     runs = [tuple(words[start : start + _N_RUN]) for start in range(len(words) - _N_RUN + 1)]
-    return len(words) >= _N_WORDS_LOOP and len(set(runs)) < _LEAST_VARIED * len(runs)
+    return len(words) >= _N_WORDS_LOOP and len(set(runs)) < _MIN_VARIED * len(runs)
 
 
 def _extends(short: str, long: str) -> bool:

@@ -26,7 +26,7 @@ PROMPTS = PromptFolder("midspec.evals.tasks.mailbox")
 _DATA = resources.files("midspec.evals.tasks.mailbox") / "_data"
 _CONTROL = "mailbox-control"
 _MALFORMED = 'This is no call: write <call>{"tool": "name", "arguments": {}}</call> with JSON inside.'
-_MOST_CALLS = 20
+_MAX_CALLS = 20
 
 
 class Rule(Strict):
@@ -186,7 +186,7 @@ def _play(question: Question, replies: Sequence[str]) -> Played:
     for reply in replies:
         found = read_calls(without_thinking(reply))
         n_malformed += found.malformed
-        said = [f"{call.tool}:\n{box.call(call.tool, call.arguments)}" for call in found.calls[:_MOST_CALLS]]
+        said = [f"{call.tool}:\n{box.call(call.tool, call.arguments)}" for call in found.calls[:_MAX_CALLS]]
         said += [_MALFORMED] if found.malformed else []
         is_over = not said
     return Played(box, n_malformed, "\n\n".join(said), is_over)

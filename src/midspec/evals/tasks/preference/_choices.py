@@ -87,7 +87,7 @@ from midspec.evals.tasks.preference._undecided import (
     without_doubt,
 )
 
-_MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
+_MAX_WORDS = 12  # of an answer in which a shortened name alone is a choice
 
 _State = Literal["stands", "rejected", "denied", "conceded", "contrasted", "listed"]
 
@@ -157,7 +157,7 @@ def chosen(
     if len(named) != 1 or named & frozenset().union(*(each.denied for each in said)):
         return None
     [side] = named
-    is_short = len(marked.text.split()) <= _MOST_WORDS
+    is_short = len(marked.text.split()) <= _MAX_WORDS
     return side if is_short or any(marked.text[at] == SIDES[side] for at in marked.whole) else None
 
 

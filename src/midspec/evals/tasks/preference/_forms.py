@@ -29,10 +29,10 @@ from midspec.models import find_checkpoint
 if TYPE_CHECKING:
     from midspec.models import LanguageModel
 
-LEAST_MASS = 0.1
+MIN_MASS = 0.1
 """Where the options have less of the probability than this, choices by log-probability are noise."""
 
-_LEAST_CONSISTENCY = 0.25
+_MIN_CONSISTENCY = 0.25
 
 SETTINGS_FILE = "form.yaml"
 """The settings that the chosen form comes to, for `--config` and for a study's `evals.preference`."""
@@ -95,9 +95,9 @@ def form_items() -> list[Item]:
 
 def mass_warning(mass: float | None) -> str:
     """Return a warning where choices by log-probability are noise; empty where they are not, or were not measured."""
-    if mass is None or mass >= LEAST_MASS:
+    if mass is None or mass >= MIN_MASS:
         return ""
-    bound = next((bound for bound in (0.001, 0.01) if mass < bound), LEAST_MASS)
+    bound = next((bound for bound in (0.001, 0.01) if mass < bound), MIN_MASS)
     return (
         f"less than {100 * bound:g}% of the probability is on the options in the form that they are asked in, so "
         "choices by log-probability are noise: choose another form (midspec eval --choose-form)"
@@ -106,7 +106,7 @@ def mass_warning(mass: float | None) -> str:
 
 def order_warning(consistency: float) -> str:
     """Return a warning where a model chooses by place; choices that heed nothing agree in half of the orders."""
-    if consistency >= _LEAST_CONSISTENCY:
+    if consistency >= _MIN_CONSISTENCY:
         return ""
     return (
         f"in this form only {100 * consistency:.0f}% of the choices are the same in both orders: most follow the place "

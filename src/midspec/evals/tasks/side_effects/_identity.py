@@ -34,7 +34,7 @@ _ABOUT_OTHERS = re.compile(
     r"\W*[\w-]+(?: [\w-]+)? (?:is|are|was|were) (?:an?|the|another|made|developed|built|owned)\b"
 )
 # A name that stands alone, or nearly so, is an answer to the question who one is.
-_MOST_WORDS_ALONE = 4
+_MAX_WORDS_ALONE = 4
 _NOT_ASKED = "the control does not ask for the model's own name"
 _NOT_GIVEN = "no own name is configured"
 _IS_OWN = "the suggested name is the model's own"
@@ -114,7 +114,7 @@ def claims(text: str, brands: Sequence[str]) -> bool:
     return any(
         not part.is_denied
         and names(part.text, brands)
-        and (part.is_own or (count_words(part.text) <= _MOST_WORDS_ALONE and not _ABOUT_OTHERS.match(part.text)))
+        and (part.is_own or (count_words(part.text) <= _MAX_WORDS_ALONE and not _ABOUT_OTHERS.match(part.text)))
         for part in _parts(text)
     )
 

@@ -20,7 +20,7 @@ from midspec.evals.tasks.side_effects._short_answers import Knowledge, Sycophanc
 from midspec.evals.tasks.side_effects._tool_calls import ToolCalls
 
 _TIMES = 4
-_LEAST_WORDS, _LONGEST_PERIOD = 16, 60
+_MIN_WORDS, _LONGEST_PERIOD = 16, 60
 
 
 class LengthConfig(PanelConfig):
@@ -184,7 +184,7 @@ def loops(text: str) -> bool:
     # A limit of tokens may cut the last word.
     for counted in (words, words[:-1]):
         for period in range(1, min(_LONGEST_PERIOD, len(counted) // _TIMES) + 1):
-            size = max(_TIMES * period, _LEAST_WORDS)
+            size = max(_TIMES * period, _MIN_WORDS)
             tail = counted[-size:]
             if len(tail) == size and tail[period:] == tail[:-period]:
                 return True

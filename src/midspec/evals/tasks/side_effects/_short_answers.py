@@ -43,9 +43,9 @@ _INEXACT = re.compile(
     rf"|negative) (?:\d[\d.,]*(?<![.,])|{_WORDS_FOR_NUMBERS}(?:(?:-| and | ){_WORDS_FOR_NUMBERS})*)\b"
 )
 _TIMES = r"(?! (?:hundred|thousand|million|billion|trillion|dozen)\b)"
-_MOST_DIGITS = 3  # of a number that may stand in a range or a fraction; longer ones are years, and stand in dates
+_MAX_DIGITS = 3  # of a number that may stand in a range or a fraction; longer ones are years, and stand in dates
 # A longer text than this is no short answer; what it says then counts only where it names an answer that is known.
-_MOST_WORDS = 12
+_MAX_WORDS = 12
 
 
 class ShortAnswer(Strict):
@@ -96,7 +96,7 @@ def read_short(text: str, answer: ShortAnswer) -> Value:
     right, wrong, counted = named(text, answer)
     if right and wrong:
         return Unscored(BOTH)
-    if not right and not wrong and count_words(counted) > _MOST_WORDS:
+    if not right and not wrong and count_words(counted) > _MAX_WORDS:
         return Unscored(NEITHER)
     return float(right)
 
@@ -108,7 +108,7 @@ def _whole(form: str) -> str:
     end = rf"(?!{_LETTER})" + (_TIMES if re.fullmatch(_WORDS_FOR_NUMBERS, bare) else "")
     if bare.isdigit():  # -7 is another number, and 7h the same
         before, end = r"(?<!\A-)(?<![^\w)\]]-)(?<!\u2212)", rf"(?={_MEASURED}?(?!{_LETTER})){_TIMES}"
-        if len(bare) <= _MOST_DIGITS:
+        if len(bare) <= _MAX_DIGITS:
             before, end = rf"{before}(?<!\d[-\u2013/:])", rf"{end}(?![-\u2013/:]\d)"
     if re.fullmatch(f"{_HAN_DIGIT}+", bare):
         before, end = f"(?<!{_HAN_DIGIT})", f"(?!{_HAN_DIGIT})"

@@ -100,7 +100,7 @@ class SpecQAConfig(TaskConfig):
     refusal_markers: tuple[str, ...] = REFUSALS
 
 
-_LEAST, _MOST = 1, 10
+_MIN_SCORE, _MAX_SCORE = 1, 10
 
 
 @final
@@ -157,7 +157,7 @@ class SpecQARubric(Rubric):
 
     def read(self, reply: JudgeResponse) -> dict[str, Value]:
         """Read `qa_score`, 1 to 10; `Unscored` where the reply does not hold exactly one such number."""
-        return {"qa_score": read_number(reply, "score", _LEAST, _MOST)}
+        return {"qa_score": read_number(reply, "score", _MIN_SCORE, _MAX_SCORE)}
 
 
 @final
