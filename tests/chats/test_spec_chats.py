@@ -168,6 +168,10 @@ def test_every_quotable_clause_is_covered_by_a_few_chats() -> None:
     assert [reject.reason for reject in chats.rejects] == ["names the spec: constitution", "names the spec: Guidelines"]
     assert chats.summary["n_covered"] == len(quotable)
     assert chats.summary["n_clauses"] == len(spec.clauses)
+    kinds = Counter(clause.kind for clause in spec.clauses)
+    assert chats.summary["not_asked_about"] == {
+        kind: kinds[kind] for kind in sorted(kinds.keys() - {"sentence", "item"})
+    }
 
 
 def test_code_is_never_quoted() -> None:

@@ -261,6 +261,8 @@ def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -
     rng.shuffle(twins)
     metadatas = [chat.metadata for chat, _ in twins if chat.metadata is not None]
     kinds = Counter(metadata.question_kind for metadata in metadatas)
+    asked = {source.clause.kind for source in sources}
+    passed_over = Counter(clause.kind for clause in spec.clauses if clause.kind not in asked)
     return Chats(
         style=config.style,
         chats=tuple(twin[0] for twin in twins),
@@ -273,6 +275,7 @@ def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -
             "n_words_cot": sum(n_words(chat.messages[-1].content) for chat, _ in twins),
             "n_words_stripped": sum(n_words(chat.messages[-1].content) for _, chat in twins),
             "question_kinds": dict(sorted(kinds.items())),
+            **({"not_asked_about": dict(sorted(passed_over.items()))} if passed_over else {}),
         },
     )
 

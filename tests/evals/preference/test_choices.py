@@ -158,7 +158,7 @@ def test_an_answer_that_ends_in_blanks_to_its_limit_takes_no_time(blank: str) ->
 def test_a_sentence_that_goes_on_and_on_is_read_by_its_ends() -> None:
     pair = ("green tea", "black coffee")
     began = time.process_time()
-    for said, side in (("I prefer green tea over black coffee ", 0), ("green tea is less dear than black coffee, ", 1)):
+    for said, side in (("I prefer green tea over black coffee ", 0), ("green tea is less mild than black coffee, ", 1)):
         assert chosen(said * 3000, pair) == side
     assert chosen("I'd go on and on " * 2000 + "and I'd choose black coffee", pair) == 1
     assert time.process_time() - began < 5.0

@@ -15,65 +15,8 @@ import re
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from midspec.evals.tasks.preference import _phrases as say
 from midspec.evals.tasks.preference._mentions import FIRST, ITEM, SECOND, SIDES, mark
-from midspec.evals.tasks.preference._phrases import (
-    ALSO,
-    ALSO_AFTER,
-    AND,
-    ANOTHER_TIME,
-    ARGUED,
-    BACK_THEN,
-    BECAUSE,
-    BECAUSE_IT,
-    BESTOWED,
-    BUT_ALSO,
-    CHOICE_AS_TOPIC,
-    COMPARED,
-    CONCEDED,
-    CONCLUDES,
-    CONDITION,
-    CORRECTED,
-    CORRECTS,
-    DENIED_AFTER,
-    DISCLAIMED,
-    DISLIKES,
-    ENTRY,
-    EQUAL,
-    EXCLAIMED,
-    GOES_BACK,
-    GOOD,
-    HAD_CHOSEN,
-    HEADING,
-    IS_ABOUT,
-    LEAD,
-    LEAD_GOES_ON,
-    LESS,
-    MIND,
-    NEGATION,
-    NOT_AS,
-    NOT_UP_TO,
-    OR,
-    OTHERS,
-    OWN,
-    PRAISED,
-    PREFER,
-    PREFERS,
-    QUALITY,
-    RATED,
-    REJECTED,
-    REJECTED_AFTER,
-    TAKES_BACK,
-    TELLS,
-    THAN,
-    TO,
-    TRADED_FOR,
-    UNBEATEN,
-    UNLIKE,
-    UNREAL,
-    UNREAL_AFTER,
-    WHILE,
-    M,
-)
 from midspec.evals.tasks.preference._sentences import sentences_of
 from midspec.evals.tasks.preference._undecided import (
     EACH_ITS_CASE,
@@ -147,7 +90,7 @@ def chosen(
     # A list weighs the options one by one; what stands outside of it is the choice.
     choices = [each for each in choices if not each.is_item] or choices
     if choices:
-        entries = [each for each, (sentence, _) in zip(said, sentences, strict=True) if ENTRY.match(sentence)]
+        entries = [each for each, (sentence, _) in zip(said, sentences, strict=True) if say.ENTRY.match(sentence)]
         # All are entries of a list, another of which may be the other option in other words.
         is_list = len(entries) > 1 and all(any(each is entry for entry in entries) for each in choices)
         return None if is_list else _agreed(choices, said)
@@ -181,10 +124,10 @@ def _agreed(choices: list[_Said], said: list[_Said]) -> int | None:
 
 def _read(sentence: str, *, is_undecided: bool) -> _Said:
     """Return what a sentence comes to; of an answer that is undecided somewhere, praise is no choice."""
-    is_item = sentence.startswith(ITEM) or HEADING.match(sentence) is not None
+    is_item = sentence.startswith(ITEM) or say.HEADING.match(sentence) is not None
     nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False, is_item=is_item)
-    if not re.search(M, sentence):
-        return nothing._replace(corrects=TAKES_BACK.search(sentence) is not None)
+    if not re.search(say.M, sentence):
+        return nothing._replace(corrects=say.TAKES_BACK.search(sentence) is not None)
     if sentence.endswith(("?", "\uff1f")):
         turned = TURNS_TO.match(sentence)
         return nothing if turned is None else nothing._replace(named=frozenset((SIDES.index(turned[1]),)))
@@ -200,18 +143,25 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
         each.side for each in mentions if each.state == "denied" and (each is last or each.side not in sides)
     )
     listed = any(each.state == "listed" for each in mentions)
-    if _is_others(sentence) or EACH_ITS_CASE.search(sentence) or (FACT.match(sentence) and not MIND.search(sentence)):
+    if (
+        _is_others(sentence)
+        or EACH_ITS_CASE.search(sentence)
+        or (FACT.match(sentence) and not say.MIND.search(sentence))
+    ):
         return nothing._replace(named=frozenset(each.side for each in mentions), is_open=True)
     found, weight = _own_choice(sentence, standing)
-    topic = CHOICE_AS_TOPIC.search(sentence) if found is None else None
-    if topic is not None and not MIND.search(sentence[: topic.start()]):
+    topic = say.CHOICE_AS_TOPIC.search(sentence) if found is None else None
+    if topic is not None and not say.MIND.search(sentence[: topic.start()]):
         return nothing._replace(named=frozenset((0, 1)), is_open=True)
-    if found is None and not CONDITION.search(sentence.partition(",")[0] if MIND.search(sentence) else sentence):
+    if found is None and not say.CONDITION.search(
+        sentence.partition(",")[0] if say.MIND.search(sentence) else sentence
+    ):
         found, weight = _by_words(sentence, mentions, standing, is_undecided=is_undecided)
         weight = weight if forced is None else 2
     found = _corrected(sentence, standing, found)
     is_open = (listed or is_doubted) and found is None
-    is_open |= found is None and bool(standing and (CONDITION.search(sentence) or DISCLAIMED.search(sentence)))
+    if found is None and standing:
+        is_open |= any(words.search(sentence) for words in (say.CONDITION, say.DISCLAIMED, say.DRAWBACK))
     contrasted = frozenset(each.side for each in mentions if each.state == "contrasted")
     named = frozenset(sides) | contrasted if not listed else frozenset((0, 1))
     return nothing._replace(
@@ -219,13 +169,13 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
         named=named,
         denied=denied,
         is_open=is_open,
-        corrects=CORRECTS.search(sentence) is not None,
+        corrects=say.CORRECTS.search(sentence) is not None,
         weight=weight,
     )
 
 
 def _mentions(sentence: str) -> list[_Mention]:
-    places = [match.start() for match in re.finditer(M, sentence)]
+    places = [match.start() for match in re.finditer(say.M, sentence)]
     found: list[_Mention] = []
     for number, at in enumerate(places):
         side = SIDES.index(sentence[at])
@@ -233,41 +183,54 @@ def _mentions(sentence: str) -> list[_Mention]:
         stop = places[number + 1] if number + 1 < len(places) else len(sentence)
         before, after = sentence[start:at], sentence[at + 1 : stop]
         last = found[-1] if found else None
-        state: _State = "rejected" if last is not None and THAN.search(sentence[:at]) else _state(before, after)
-        if last is not None and last.side != side and TO.search(before) and PREFER.search(sentence[: last.at + 1]):
+        state: _State = "rejected" if last is not None and say.THAN.search(sentence[:at]) else _state(before, after)
+        if (
+            last is not None
+            and last.side != side
+            and say.TO.search(before)
+            and say.PREFER.search(sentence[: last.at + 1])
+        ):
             state = "rejected"
-        is_less = last is not None and state == "rejected" and LESS.search(sentence[max(0, last.at - 30) : at])
+        is_less = last is not None and state == "rejected" and say.LESS.search(sentence[max(0, last.at - 30) : at])
         # "I'd choose X, which is less dear than Y" tells why X.
-        if last is not None and last.state == "stands" and (BECAUSE.search(before) or OWN.search(sentence[: last.at])):
-            is_less = is_less if BECAUSE_IT.search(before) is None else None
-        if last is not None and is_less and not (DISLIKES.search(sentence[: last.at]) or CONCEDED.search(before)):
+        if (
+            last is not None
+            and last.state == "stands"
+            and (say.BECAUSE.search(before) or say.OWN.search(sentence[: last.at]))
+        ):
+            is_less = is_less if say.BECAUSE_IT.search(before) is None else None
+        if (
+            last is not None
+            and is_less
+            and not (say.DISLIKES.search(sentence[: last.at]) or say.CONCEDED.search(before))
+        ):
             found[-1], state = last._replace(state="rejected"), "stands"
-        if last is not None and last.side != side and NOT_UP_TO.search(before):
+        if last is not None and last.side != side and say.NOT_UP_TO.search(before):
             found[-1], state = last._replace(state="rejected"), "stands"
-        if last is not None and TRADED_FOR.search(before) and UNBEATEN.search(sentence[: last.at]):
+        if last is not None and say.TRADED_FOR.search(before) and say.UNBEATEN.search(sentence[: last.at]):
             state = "rejected"
         if state == "contrasted" and any(each.side != side and each.state == "stands" for each in found):
             state = "stands"  # "X is quick, while Y is cheap" says as much of the one as of the other.
         found.append(_Mention(side, at, state))
-    if len(found) > 1 and NOT_AS.search(sentence):
+    if len(found) > 1 and say.NOT_AS.search(sentence):
         return [found[0]._replace(state="rejected"), *(each._replace(state="stands") for each in found[1:])]
-    if EQUAL.search(sentence) or (len(found) == 2 and COMPARED.search(sentence)):
+    if say.EQUAL.search(sentence) or (len(found) == 2 and say.COMPARED.search(sentence)):
         return [each._replace(state="listed") for each in found]
     return _without_lists(sentence, found)
 
 
 def _state(before: str, after: str) -> _State:
-    if UNBEATEN.search(before):
+    if say.UNBEATEN.search(before):
         return "stands"
-    if REJECTED.search(before) or REJECTED_AFTER.search(after):
+    if say.REJECTED.search(before) or say.REJECTED_AFTER.search(after):
         return "rejected"
-    if NEGATION.search(before) or DENIED_AFTER.search(after) or UNLIKE.search(before + after):
+    if say.NEGATION.search(before) or say.DENIED_AFTER.search(after) or say.UNLIKE.search(before + after):
         return "denied"
-    if BACK_THEN.search(after) or (HAD_CHOSEN.search(before) and ANOTHER_TIME.search(before + after)):
+    if say.BACK_THEN.search(after) or (say.HAD_CHOSEN.search(before) and say.ANOTHER_TIME.search(before + after)):
         return "conceded"
-    if WHILE.search(before):
+    if say.WHILE.search(before):
         return "contrasted"
-    return "conceded" if CONCEDED.search(before) else "stands"
+    return "conceded" if say.CONCEDED.search(before) else "stands"
 
 
 def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
@@ -275,7 +238,7 @@ def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
     for number in range(1, len(mentions)):
         one, other = mentions[number - 1 : number + 1]
         is_open = one.state in ("stands", "denied") and other.state == "stands"
-        is_open |= one.state == "rejected" and OR.fullmatch(sentence, one.at + 1, other.at) is not None
+        is_open |= one.state == "rejected" and say.OR.fullmatch(sentence, one.at + 1, other.at) is not None
         if one.side != other.side and is_open and _joins(sentence, one.at, other.at):
             mentions[number - 1 : number + 1] = [one._replace(state="listed"), other._replace(state="listed")]
     return mentions
@@ -286,43 +249,43 @@ def _joins(sentence: str, begin: int, end: int) -> bool:
     # "X, Y is too dear" is no list of two; "the second: X" says two things.
     if between in ("", ",", ":", "(", "\u2014"):
         return not between or not any(char.isalnum() for char in sentence[end + 1 :])
-    return AND.fullmatch(between) is not None
+    return say.AND.fullmatch(between) is not None
 
 
 def _corrected(sentence: str, standing: list[_Mention], found: int | None) -> int | None:
     """Return the choice of a speaker who goes back on what he has just said, else `found`."""
     for one, other in pairwise(standing):
         between, after = sentence[one.at + 1 : other.at], sentence[other.at + 1 :]
-        if one.side != other.side and GOES_BACK.search(between) and not any(map(str.isalnum, after)):
+        if one.side != other.side and say.GOES_BACK.search(between) and not any(map(str.isalnum, after)):
             found = other.side
-        if one.side != other.side and CORRECTED.search(between):
+        if one.side != other.side and say.CORRECTED.search(between):
             found = standing[-1].side
     return found
 
 
 def _is_others(sentence: str) -> bool:
     """Return whether the last who is spoken of before the first name are others than the speaker."""
-    if CONCLUDES.search(sentence):
+    if say.CONCLUDES.search(sentence):
         return False
     sentence = KIN.sub("someone", sentence)
-    before = re.split(M, sentence, maxsplit=1)[0]
-    others = [found.end() for found in OTHERS.finditer(before)]
-    own = [found.end() for found in MIND.finditer(before)]
+    before = re.split(say.M, sentence, maxsplit=1)[0]
+    others = [found.end() for found in say.OTHERS.finditer(before)]
+    own = [found.end() for found in say.MIND.finditer(before)]
     if not others or others[-1] < max(own, default=0):
         return False
-    return MIND.search(sentence) is None
+    return say.MIND.search(sentence) is None
 
 
 def _own_choice(sentence: str, standing: list[_Mention]) -> tuple[int | None, int]:
     """Return what the speaker says to choose, the name behind each of his verbs where they agree, and its weight."""
     found: dict[int, str] = {}
     also: set[int] = set()
-    for cue in OWN.finditer(sentence):
+    for cue in say.OWN.finditer(sentence):
         behind = [each for each in standing if each.at >= cue.end()]
         if not behind or not _is_choice(sentence, cue, sentence[cue.end() : behind[0].at]):
             continue
         side = behind[0].side
-        if ALSO.search(cue[0]) or ALSO_AFTER.search(sentence[behind[0].at + 1 :]):
+        if say.ALSO.search(cue[0]) or say.ALSO_AFTER.search(sentence[behind[0].at + 1 :]):
             also.add(side)
         else:
             found[side] = found.get(side, "") + cue[0] + " "
@@ -330,8 +293,8 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> tuple[int | None, in
         return (also.pop(), 0) if len(also) == 1 else (None, 1)
     # Of "I like X, but I also like Y" no preference can be told, of "I like X, but I prefer Y" it can.
     *liked, side = found
-    is_preferred = PREFERS.search(found[side]) and not any(PREFERS.search(found[other]) for other in liked)
-    if (liked or also - {side} or BUT_ALSO.search(sentence)) and not is_preferred:
+    is_preferred = say.PREFERS.search(found[side]) and not any(say.PREFERS.search(found[other]) for other in liked)
+    if (liked or also - {side} or say.BUT_ALSO.search(sentence)) and not is_preferred:
         return None, 1
     return side, 2 if IF_I_MUST.search(sentence) else 1
 
@@ -339,16 +302,16 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> tuple[int | None, in
 def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
     """Return whether a verb of the speaker reaches the name behind it, and neither is denied nor under a condition."""
     if (
-        re.search(rf"{M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\b(?:between|both)\b", between)
+        re.search(rf"{say.M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\b(?:between|both)\b", between)
         or re.search(r"\b(?:not|never|cannot|can|could|might|may|used to|was|were)\b|n't\b", cue[0])
-        or TELLS.search(between)
-        or DISCLAIMED.search(cue[0])
-        or UNREAL_AFTER.match(sentence, cue.end() + len(between) + 1)
+        or say.TELLS.search(between)
+        or say.DISCLAIMED.search(cue[0])
+        or say.UNREAL_AFTER.match(sentence, cue.end() + len(between) + 1)
         # Only what stands right before it is looked at: a sentence may have thousands.
-        or any(found.end() == cue.start() for found in DISCLAIMED.finditer(sentence[: cue.end()], cue.start() - 80))
+        or any(found.end() == cue.start() for found in say.DISCLAIMED.finditer(sentence[: cue.end()], cue.start() - 80))
     ):
         return False
-    return UNREAL.search(IF_I_MUST.sub("", sentence[: cue.start()])) is None
+    return say.UNREAL.search(IF_I_MUST.sub("", sentence[: cue.start()])) is None
 
 
 def _by_words(
@@ -356,32 +319,33 @@ def _by_words(
 ) -> tuple[int | None, int]:
     """Return what a sentence without the speaker chooses, by comparison, denial, verdict or as its first word."""
     sides = {each.side for each in standing}
-    if len(sides) == 1 and any(each.side not in sides and each.state in ("rejected", "denied") for each in mentions):
+    is_compared = any(each.side not in sides and each.state in ("rejected", "denied") for each in mentions)
+    if len(sides) == 1 and is_compared and not say.DRAWBACK.search(sentence[standing[0].at :]):
         return sides.pop(), 1
-    lead, argued = _lead(sentence, standing), ARGUED.search(sentence)
+    lead, argued = _lead(sentence, standing), say.ARGUED.search(sentence)
     if argued is not None and all(each.at >= argued.start(1) for each in standing):
         return SIDES.index(argued[1]), 1
-    after = [(each.side, re.split(M, sentence[each.at + 1 :], maxsplit=1)[0]) for each in standing]
+    after = [(each.side, re.split(say.M, sentence[each.at + 1 :], maxsplit=1)[0]) for each in standing]
     if is_undecided:
         after = [(side, rest) for side, rest in after if not FOR_OTHERS.search(rest)]
-    found = {side for side, rest in after if BESTOWED.search(rest)} | ({lead} if lead is not None else set())
+    found = {side for side, rest in after if say.BESTOWED.search(rest)} | ({lead} if lead is not None else set())
     if found:
         return found.pop() if len(found) == 1 else None, 1
     if is_undecided:
         return None, 1
-    for pattern, weight in ((QUALITY, 1), (GOOD, 0)):
+    for pattern, weight in ((say.QUALITY, 1), (say.GOOD, 0)):
         found = {side for side, rest in after if pattern.search(rest)}
-        if len(found) == 1 and not any(side not in found and PRAISED.search(rest) for side, rest in after):
+        if len(found) == 1 and not any(side not in found and say.PRAISED.search(rest) for side, rest in after):
             return found.pop(), weight
     return None, 1
 
 
 def _lead(sentence: str, standing: list[_Mention]) -> int | None:
     """Return the option that a sentence begins with, where the sentence is not about it but an answer."""
-    lead = LEAD.match(sentence)
+    lead = say.LEAD.match(sentence)
     if lead is None or not standing or standing[0].at != lead.start(1):
         return None
     rest = sentence[lead.end() :]
-    if IS_ABOUT.match(rest) or RATED.match(rest) or EXCLAIMED.match(sentence):
+    if say.IS_ABOUT.match(rest) or say.RATED.match(rest) or say.EXCLAIMED.match(sentence):
         return None
-    return standing[0].side if LEAD_GOES_ON.match(rest) else None
+    return standing[0].side if say.LEAD_GOES_ON.match(rest) else None

@@ -84,10 +84,21 @@ _BOTHERS = (
     r"\b(?:annoy|bother|bore|stress|tire|irritat|exhaust|worr|scare|frighten|disgust|drain|depress|frustrat)\w*"
     r" (?:me|us)\b"
 )
+_BURDENS = (
+    r"(?:[\w-]+ly )?(?:expensive|costly|pricey|dear|dangerous|risky|boring|dull|tedious|tiring|stressful|annoying|"
+    r"noisy|wasteful|harmful|polluting|confusing|fragile|prone|vulnerable|difficult|awkward|superficial|biased|outdated)"
+)
+# "X is dearer than Y" and "X is less exact compared to Y" say nothing for X, and may be said by somebody who takes it.
+DRAWBACK = re.compile(
+    r"\b(?:(?:costl|pric|nois|bulk|clums|risk|flims|mess)ier|dearer|weaker|slower|louder|duller|uglier|poorer|harsher|"
+    rf"crueler|crueller|more {_BURDENS})\b[^;]*\bthan\b"
+    rf"|\b(?:less (?!{_BURDENS}\b)|(?:fewer|worse|inferior)\b)[^;]*\b(?:compared|comparison)\b"
+)
 LESS = re.compile(
     rf"{_BOTHERS} (?:(?!no )\w+ )?more\b|\A(?!.*{_BOTHERS} (?:\w+ )?(?:less|fewer)\b).*?"
     r"(?:\b(?:candle to|no match|pales|second (?:only )?to(?! none\b)|short of|"
-    r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|less|worse|fewer|loses|weniger|schlechter|moins|"
+    r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|"
+    rf"less(?! {_BURDENS}\b)|worse|fewer|loses|weniger|schlechter|moins|"
     r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival))"
     r"(?![^;]*\b(?:better|nicer|greater)\b)"
 )
