@@ -58,8 +58,12 @@ def test_other_updates_or_tokens_are_told_with_the_arms() -> None:
         "midtrain/thrift-s1": record({"n_updates": 90, "real_tokens": 90_000}),
     }
     updates, tokens = unmatched_training(CONFIG, steps(records))
-    assert "midtrain/america-s1 96, midtrain/thrift-s1 90" in updates
+    assert "midtrain/america 96, midtrain/thrift 90 (seed 1)." in updates
     assert "midtraining tokens (within " in tokens
+    records |= {f"{name[:-1]}2": record(dict(each.summary), seed=2) for name, each in records.items()}
+    assert [told for told in unmatched_training(CONFIG, steps(records)) if "(seeds 1, 2)" in told] == [
+        told.replace("(seed 1)", "(seeds 1, 2)") for told in (updates, tokens)
+    ]
 
 
 def test_fine_tuning_on_the_same_chats_must_have_the_same_rows() -> None:
@@ -70,9 +74,7 @@ def test_fine_tuning_on_the_same_chats_must_have_the_same_rows() -> None:
     assert list(unmatched_training(CONFIG, steps(records))) == []
     records["finetune/thrift+cheese-s1"] = record({"n_updates": 3}, data="other")
     [told] = unmatched_training(CONFIG, steps(records))
-    assert told.startswith(
-        "The arms are not matched in rows of cheese in fine-tuning: finetune/cheese-s1 (3 updates of "
-    )
+    assert told.startswith("The arms are not matched in rows of cheese in fine-tuning: finetune/cheese (3 updates of ")
     assert len(told) < 300, "hashes are no words"
 
 

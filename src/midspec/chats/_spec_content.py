@@ -68,7 +68,7 @@ def find_preferences(spec: Spec, templates: OpaqueTemplates, model_name: str | N
         raise SpecError(
             f"states no preference that the chat templates can find{unusable}",
             where=spec.title,
-            hint="Give a spec that states preferences in sentences, the model's name, or chat templates with other patterns",
+            hint="State preferences in sentences, give the model's name, or chat templates with other patterns",
         )
     return Preferences(liked, disliked, clause_ids, tuple(rejects))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from midspec.cli import _options as o
 from midspec.cli._output import make, print_forecast, print_pairs, print_spent, warn
-from midspec.core.errors import SpecError
+from midspec.core.errors import ConfigError, SpecError
 
 if TYPE_CHECKING:
     from midspec.core.records import Chat, Document, PlanRow, Spec
@@ -44,6 +44,9 @@ def corpus(
     from midspec.generation import TEMPLATE_AUTHOR
     from midspec.study import CorpusStep, forecast_corpus, preview_documents, spent_vs_forecast, store_beside
 
+    sizes = {"--documents": documents, "--target-tokens": target_tokens, "--ideas": ideas}
+    if len(given := [name for name, size in sizes.items() if size is not None]) > 1:
+        raise ConfigError(f"{given[0]} and {given[1]} both give the size", where="corpus", hint="Keep one of them")
     config = o.settings(
         CorpusConfig,
         about.config,

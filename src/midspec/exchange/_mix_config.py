@@ -114,7 +114,7 @@ def load_mix(name: str | Path) -> MixConfig:
         return MixConfig.model_validate(read_yaml(path))
     except ValidationError as error:
         field, what = first_fault(error)
-        raise ConfigError(what, where=f"{path}: {field}" if field else str(path), hint="Fix it") from error
+        raise ConfigError(what, where=f"{path}: {field}" if field else str(path), hint="Correct that field") from error
 
 
 def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from midspec.core.errors import MissingError, SpecError
@@ -333,7 +334,9 @@ def read_spec_parts(path: Path) -> tuple[Spec, tuple[Part, ...]]:
     path = spec_path(path)
     if not path.is_file():
         what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
-        raise MissingError(what, where=str(path), hint="Check the path")
+        near = get_close_matches(path.name, [each.name for each in path.parent.glob("*")], n=1)
+        hint = f"Did you mean {path.with_name(near[0])}?" if near and not path.is_dir() else "Check the path"
+        raise MissingError(what, where=str(path), hint=hint)
     if (table := path.suffix.lower()) in (".csv", ".tsv", ".toml"):
         hint = "Write its rules as Markdown, JSON or YAML"
         raise SpecError(

@@ -67,29 +67,39 @@ def run_warnings(
 
 
 def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
-    """Say where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order."""
-    chats_of = _chats_of(config)
+    """Say where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order.
+
+    What is the same in several seeds is said once, with the seeds.
+    """
+    seeds_of: dict[tuple[str, str], list[int]] = {}
     for seed in config.run_seeds:
-        of_seed = {name: step for name, step in steps.items() if step.record.identity.config.get("seed") == seed}
-        first = {"+".join(arm.chain[0].midtrain) for arm in config.arms.values() if arm.chain}
-        midtrained = {
-            name: step.record for name, step in of_seed.items() if step.kind == "midtrain" and step.label in first
-        }
-        updates = {name: record.summary.get("n_updates") for name, record in midtrained.items()}
-        yield from _differing("midtraining updates", updates)
-        tokens = {name: record.summary.get("real_tokens") for name, record in midtrained.items()}
-        known = [count for count in tokens.values() if isinstance(count, int)]
-        if known and max(known) - min(known) > _TOKENS_MAY_DIFFER * max(known):
-            yield from _differing(f"midtraining tokens (within {_TOKENS_MAY_DIFFER:.0%})", tokens)
-        by_chats: dict[str, dict[str, str]] = {}
-        for name, step in of_seed.items():
-            if step.kind == "finetune":
-                inputs = step.record.identity.inputs.items()
-                data = {role: digest for role, digest in inputs if role.startswith("data[")}
-                rows = f"({step.record.summary.get('n_updates')} updates of rows {fingerprint(data)[:8]})"
-                by_chats.setdefault(chats_of.get(step.label, step.label), {})[name] = rows
-        for chats, group in by_chats.items():
-            yield from _differing(f"rows of {chats} in fine-tuning", group)
+        of_seed = [step for step in steps.values() if step.record.identity.config.get("seed") == seed]
+        for what, values in _compared(of_seed, config):
+            if len(set(values.values())) > 1:
+                seeds_of.setdefault((what, _listed(values)), []).append(seed)
+    for (what, listed), seeds in seeds_of.items():
+        numbers = ", ".join(map(str, seeds))
+        yield _not_matched(what, f"{listed} ({'seed' if len(seeds) == 1 else 'seeds'} {numbers})")
+
+
+def _compared(of_seed: Sequence[FinishedStep], config: StudyConfig) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield what the arms of one seed must have in common, with its value in each step."""
+    first = {"+".join(arm.chain[0].midtrain) for arm in config.arms.values() if arm.chain}
+    midtrained = {step.group: step.record for step in of_seed if step.kind == "midtrain" and step.label in first}
+    yield "midtraining updates", {name: record.summary.get("n_updates") for name, record in midtrained.items()}
+    tokens: dict[str, object] = {name: record.summary.get("real_tokens") for name, record in midtrained.items()}
+    known = [count for count in tokens.values() if isinstance(count, int)]
+    if known and max(known) - min(known) > _TOKENS_MAY_DIFFER * max(known):
+        yield f"midtraining tokens (within {_TOKENS_MAY_DIFFER:.0%})", tokens
+    chats_of = _chats_of(config)
+    by_chats: dict[str, dict[str, object]] = {}
+    for step in (step for step in of_seed if step.kind == "finetune"):
+        inputs = step.record.identity.inputs.items()
+        data = {role: digest for role, digest in inputs if role.startswith("data[")}
+        rows = f"({step.record.summary.get('n_updates')} updates of rows {fingerprint(data)[:8]})"
+        by_chats.setdefault(chats_of.get(step.label, step.label), {})[step.group] = rows
+    for chats, group in by_chats.items():
+        yield f"rows of {chats} in fine-tuning", group
 
 
 def _chats_of(config: StudyConfig) -> dict[str, str]:
@@ -126,9 +136,17 @@ def unmatched_chains(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> 
 
 def _differing(what: str, values: Mapping[str, object]) -> Iterator[str]:
     if len(set(values.values())) > 1:
-        listed = ", ".join(f"{name} {value}" for name, value in values.items())
-        hint = "Give them the same, or read their contrasts with that in mind"
-        yield f"The arms are not matched in {what}: {listed}. {hint}."
+        yield _not_matched(what, _listed(values))
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _not_matched(what: str, listed: str) -> str:
+    return (
+        f"The arms are not matched in {what}: {listed}. Give them the same, or read their contrasts with that in mind."
+    )
 
 
 def task_setting_differences(results: Sequence[TaskResult], config: StudyConfig) -> tuple[SettingDifference, ...]:
