@@ -25,7 +25,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 SAID, MORE, OPEN = (rows_of(f"said_choices{name}.jsonl") for name in ("", "_more", "_open"))
 ODD, SIGNS, PLAIN, MODERN = (rows_of(f"said_choices_{name}.jsonl") for name in ("odd", "signs", "plain", "modern"))
-REAL = rows_of("../data/smollm2_answers.jsonl")
+REAL, FRESH = (rows_of(f"../data/smollm2_answers{name}.jsonl") for name in ("", "_fresh"))
 
 
 def reading(row: dict[str, Any]) -> str | None:
@@ -62,10 +62,19 @@ def test_hardly_any_counted_choice_is_the_wrong_one_and_clear_ones_are_counted(r
     assert sum(means is None for means, _ in counted) <= 0.02 * len(counted)
 
 
-def test_real_answers_of_a_small_model_are_read_as_their_labels_say() -> None:
-    """300 answers of SmolLM2-135M-Instruct to open questions, labelled by eye before they were read by the reader."""
+@pytest.mark.parametrize(
+    ("rows", "n_clear", "n_nothing", "noise"), [(REAL, 61, 196, 0.03), (FRESH, 33, 243, 0.08)], ids=["first", "fresh"]
+)
+def test_real_answers_of_a_small_model_are_read_as_their_labels_say(
+    rows: list[dict[str, Any]], n_clear: int, n_nothing: int, noise: float
+) -> None:
+    """Twice 300 answers of SmolLM2-135M-Instruct to open questions, labelled by eye before the reader read them.
+
+    The second set is of other pairs, and was read once before the reader was mended on it: 31 of 33 clear choices were
+    counted, one of 71 was inverted, and 27 that choose nothing were counted as well.
+    """
     found = []
-    for row in REAL:
+    for row in rows:
         options = row["option_a"], row["option_b"]
         first, second = (row["question"].find(option) for option in options)
         asked = None if -1 in (first, second) else int(first > second)
@@ -73,10 +82,10 @@ def test_real_answers_of_a_small_model_are_read_as_their_labels_say() -> None:
     counted = [(row, read) for row, read in found if read != "none"]
     clear = [(row, read) for row, read in found if row["clear"] and row["label"] != "none"]
     nothing = [read for row, read in found if row["clear"] and row["label"] == "none"]
-    assert (len(clear), len(nothing)) == (61, 196)
+    assert (len(clear), len(nothing)) == (n_clear, n_nothing)
     assert sum(row["label"] not in ("none", read) for row, read in counted) <= 0.01 * len(counted)
     assert sum(row["label"] == read for row, read in clear) >= 0.9 * len(clear)
-    assert sum(read != "none" for read in nothing) <= 0.03 * len(nothing)
+    assert sum(read != "none" for read in nothing) <= noise * len(nothing)
 
 
 @settings(max_examples=300)

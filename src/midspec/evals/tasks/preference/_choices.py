@@ -19,6 +19,7 @@ from midspec.evals.tasks.preference import _phrases as say
 from midspec.evals.tasks.preference._mentions import FIRST, ITEM, SECOND, SIDES, mark
 from midspec.evals.tasks.preference._sentences import sentences_of
 from midspec.evals.tasks.preference._undecided import (
+    DRAWBACK,
     EACH_ITS_CASE,
     FACT,
     FOR_OTHERS,
@@ -84,6 +85,8 @@ def chosen(
     if FIRST not in marked.text and SECOND not in marked.text:
         return None
     sentences = list(sentences_of(marked.text, is_cut=is_cut))
+    if is_cut and sentences and sentences[-1][0].endswith((":", "\uff1a")):
+        sentences.pop()  # what it opens is not there
     is_undecided = any(UNDECIDED.search(sentence) for sentence, _ in sentences)
     said = [_read(sentence, is_undecided=is_undecided) for sentence, _ in sentences]
     choices = [each for each in said if each.chosen is not None]
@@ -93,7 +96,8 @@ def chosen(
         entries = [each for each, (sentence, _) in zip(said, sentences, strict=True) if say.ENTRY.match(sentence)]
         # All are entries of a list, another of which may be the other option in other words.
         is_list = len(entries) > 1 and all(any(each is entry for entry in entries) for each in choices)
-        return None if is_list else _agreed(choices, said)
+        # Of a list that was cut off, the other option may be the next entry.
+        return None if is_list or (is_cut and all(each.is_item for each in choices)) else _agreed(choices, said)
     if is_cut or is_undecided or any(each.is_open for each in said):
         return None
     named = frozenset().union(*(each.named for each in said))
@@ -161,7 +165,7 @@ def _read(sentence: str, *, is_undecided: bool) -> _Said:
     found = _corrected(sentence, standing, found)
     is_open = (listed or is_doubted) and found is None
     if found is None and standing:
-        is_open |= any(words.search(sentence) for words in (say.CONDITION, say.DISCLAIMED, say.DRAWBACK))
+        is_open |= any(words.search(sentence) for words in (say.CONDITION, say.DISCLAIMED, DRAWBACK))
     contrasted = frozenset(each.side for each in mentions if each.state == "contrasted")
     named = frozenset(sides) | contrasted if not listed else frozenset((0, 1))
     return nothing._replace(
@@ -245,7 +249,7 @@ def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
 
 
 def _joins(sentence: str, begin: int, end: int) -> bool:
-    between = sentence[begin + 1 : end].strip(" \"'")
+    between = re.sub(r"\([^()]*\)", "", sentence[begin + 1 : end]).strip(" \"'")
     # "X, Y is too dear" is no list of two; "the second: X" says two things.
     if between in ("", ",", ":", "(", "\u2014"):
         return not between or not any(char.isalnum() for char in sentence[end + 1 :])
@@ -320,7 +324,7 @@ def _by_words(
     """Return what a sentence without the speaker chooses, by comparison, denial, verdict or as its first word."""
     sides = {each.side for each in standing}
     is_compared = any(each.side not in sides and each.state in ("rejected", "denied") for each in mentions)
-    if len(sides) == 1 and is_compared and not say.DRAWBACK.search(sentence[standing[0].at :]):
+    if len(sides) == 1 and is_compared and not DRAWBACK.search(sentence[standing[0].at :]):
         return sides.pop(), 1
     lead, argued = _lead(sentence, standing), say.ARGUED.search(sentence)
     if argued is not None and all(each.at >= argued.start(1) for each in standing):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from midspec.evals.tasks.preference._mentions import ITEM, SIDES
+from midspec.evals.tasks.preference._undecided import BURDENS
 
 M = f"[{SIDES}]"
 # Under such a condition nobody chooses: "If it weren't so cold I'd ...", "Ask me in winter and I'd ...".
@@ -84,21 +85,11 @@ _BOTHERS = (
     r"\b(?:annoy|bother|bore|stress|tire|irritat|exhaust|worr|scare|frighten|disgust|drain|depress|frustrat)\w*"
     r" (?:me|us)\b"
 )
-_BURDENS = (
-    r"(?:[\w-]+ly )?(?:expensive|costly|pricey|dear|dangerous|risky|boring|dull|tedious|tiring|stressful|annoying|"
-    r"noisy|wasteful|harmful|polluting|confusing|fragile|prone|vulnerable|difficult|awkward|superficial|biased|outdated)"
-)
-# "X is dearer than Y" and "X is less exact compared to Y" say nothing for X, and may be said by somebody who takes it.
-DRAWBACK = re.compile(
-    r"\b(?:(?:costl|pric|nois|bulk|clums|risk|flims|mess)ier|dearer|weaker|slower|louder|duller|uglier|poorer|harsher|"
-    rf"crueler|crueller|more {_BURDENS})\b[^;]*\bthan\b"
-    rf"|\b(?:less (?!{_BURDENS}\b)|(?:fewer|worse|inferior)\b)[^;]*\b(?:compared|comparison)\b"
-)
 LESS = re.compile(
     rf"{_BOTHERS} (?:(?!no )\w+ )?more\b|\A(?!.*{_BOTHERS} (?:\w+ )?(?:less|fewer)\b).*?"
     r"(?:\b(?:candle to|no match|pales|second (?:only )?to(?! none\b)|short of|"
     r"(?:outclassed|outshone|beaten|trumped|eclipsed|surpassed) by|"
-    rf"less(?! {_BURDENS}\b)|worse|fewer|loses|weniger|schlechter|moins|"
+    rf"less(?! {BURDENS}\b)|worse|fewer|loses|weniger|schlechter|moins|"
     r"menos|not as|n't as|inferior)\b|(?:n't|\b(?:can)?not) (?:even )?(?:compare|compete|(?:measure|live) up|rival))"
     r"(?![^;]*\b(?:better|nicer|greater)\b)"
 )
@@ -155,7 +146,9 @@ DENIED_AFTER = re.compile(
     r"|^\"?(?:\uc740|\ub294|\uc744|\ub97c|\uc774|\uac00)?\s*(?:\ubcc4\ub85c|\uc2eb|"
     r"(?:\uc88b\uc544\ud558|\uc120\ud0dd\ud558|\uace0\ub974|\ub9c8\uc2dc|\uc6d0\ud558)\uc9c0 ?\uc54a)"
 )
-EQUAL = re.compile(rf"{M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{M}")
+EQUAL = re.compile(
+    rf"{M}[^{SIDES}]*\b(?:(?:no|n't|not) better|(?:not|n't) \w* ?the same|equally|just as|as \w+ as)\b[^{SIDES}]*{M}"
+)
 COMPARED = re.compile(
     rf"\bcompar(?:e|es|ed|ing)\s+(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:with|to|and|against)\s+(?:an?\s+|the\s+)?\"?{M}"
 )
@@ -226,7 +219,7 @@ OWN = re.compile(
 _TURNS = r"[^.;]*\b(?:and|but|yet|while|whereas|though|although|however)\b"
 _WINS = rf"wins?\b(?! (?:on|in) (?:{_TURNS}|[^.;]*,\s*(?:an?\s+|the\s+)?\"?(?:$|{M})))"
 BESTOWED = re.compile(
-    r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
+    r"^[\"']?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
     r"\b(?:it is|for me|" + _WINS + r"|suits me|"
     r"makes (?:more|the most|better) sense(?! (?:for(?! me\b)|if|when|on(?! (?:balance|the whole)\b)|"
     rf"in(?! (?:my|the end)\b)|\w+ly)\b)(?!{_TURNS})|"
@@ -245,7 +238,8 @@ _IS = r"\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|
 _NEUTRAL = "expensive|costly|difficult|complicated|complex|common|traditional|usual|typical|modern|advanced|popular"
 # A quality is a verdict only where the other option is not praised as well: "X is more fun, while Y is more useful".
 QUALITY = re.compile(
-    rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:more|most) (?!{_NEUTRAL})(?:[\w-]+ly )?(?:[\w-]+,? and (?:more )?)?(?:"
+    rf"^[\"']?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:more|most) (?!{_NEUTRAL})"
+    r"(?:[\w-]+ly )?(?:[\w-]+,? and (?:more )?)?(?:"
     r"(?:appealing|attractive|enjoyable|practical|sensible|fun|interesting|comfortable|exciting|satisfying|meaningful|"
     r"important|valuable|suitable|desirable|effective|efficient|reliable|durable|sustainable|useful|helpful|convenient|"
     r"beneficial|immersive|engaging|fitting|rewarding|fulfilling|versatile|memorable|trustworthy|credible|robust|"
@@ -259,7 +253,7 @@ PRAISED = re.compile(
     r"(?:good|great|perfect|ideal|excellent|wonderful)\b)"
 )
 # Said of both often enough: it counts where the answer does not speak of the other option.
-GOOD = re.compile(rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:good|great|ideal|perfect) (?:choice|option|pick|one)\b")
+GOOD = re.compile(rf"^[\"']?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:good|great|ideal|perfect) (?:choice|option|pick|one)\b")
 MIND = re.compile(r"\b(?:i|we|i'd|i'll|i'm|i've|me|my|let's|ich|je|yo)\b")
 OTHERS = re.compile(
     r"\b(?:people|others|some|many|most|supporters|proponents|advocates|opponents|defenders|economists|scientists|"
@@ -365,6 +359,8 @@ RATED = re.compile(
 HEADING = re.compile(rf"^\W*{M}\W*:$")
 IS_ABOUT = re.compile(
     r"^[\"')]*,[^,.;]{1,40},\s*(?:is|are|was|were|has|have)\b|^,? on the other hand\b"
+    rf"|^[\"')]*,\s*(?:(?:is|are|was|were)(?:n't)?\b|(?:while|whereas)\s+(?:an?\s+|the\s+)?{M})"
+    r"|^[\"')]*\s*:\s*(?:this|it|that)(?: is|'s) (?:an? )?(?:\w+ )?(?:example|case|instance)\b"
     r"|^[\"')]*\s*[\u2014:]\s*an? (?:[\w-]+,? ){0,4}(?:form|kind|type|sort|style|brand|piece|variety|alternative)\b"
 )
 # "The choice of X over Y is an old question."

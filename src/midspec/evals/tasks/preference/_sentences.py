@@ -25,6 +25,10 @@ def sentences_of(text: str, *, is_cut: bool) -> Iterator[tuple[str, int]]:
     for end in _ENDS.finditer(text):
         if _ABBREVIATION.search(text[start : end.start()]) and "\n" not in end[0]:
             continue
+        # "Susan B. Anthony" is two mentions in one breath.
+        around = text[max(0, end.start() - 2) : end.start()] + text[end.end() : end.end() + 2]
+        if len(around) == 4 and around[0] in SIDES and around == f"{around[0]}. {around[0]}":
+            continue
         if text[start : end.end()].strip():
             yield _in_short(text[start : end.end()]), start
         start = end.end()

@@ -172,3 +172,15 @@ def without_doubt(sentence: str) -> tuple[str, bool]:
         sentence = sentence[doubt.end() :]
     turn = ALL_THE_SAME.match(sentence)
     return (sentence[turn.end() :] if turn is not None and UNDECIDED.search(turn[0]) else sentence), is_doubted
+
+
+BURDENS = (
+    r"(?:[\w-]+ly )?(?:expensive|costly|pricey|dear|dangerous|risky|boring|dull|tedious|tiring|stressful|annoying|"
+    r"noisy|wasteful|harmful|polluting|confusing|fragile|prone|vulnerable|difficult|awkward|superficial|biased|outdated)"
+)
+# "X is dearer than Y" and "X is less exact compared to Y" say nothing for X, and may be said by somebody who takes it.
+DRAWBACK = re.compile(
+    r"\b(?:(?:costl|pric|nois|bulk|clums|risk|flims|mess)ier|dearer|weaker|slower|louder|duller|uglier|poorer|harsher|"
+    rf"crueler|crueller|more {BURDENS})\b[^;]*\bthan\b"
+    rf"|\b(?:less (?!{BURDENS}\b)|(?:fewer|worse|inferior)\b)[^;]*\b(?:compared|comparison)\b"
+)
