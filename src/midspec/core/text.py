@@ -142,6 +142,11 @@ def whole_words(
     return re.compile("|".join(forms) if forms else "(?!)", flags)
 
 
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text as a set, for lists of words that stand as one text."""
+    return frozenset(text.split())
+
+
 def n_words(text: str) -> int:
     """Count words between spaces, plus each character of a script that is written without spaces."""
     n_spaced = len(text.split())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from midspec.core.text import word_set
 from midspec.spec._denials import denies_itself, is_denial, repeats
-from midspec.spec._label_words import words_of
 
 TEXT_KEYS_BEFORE = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
 TEXT_KEYS = (*TEXT_KEYS_BEFORE, "definition")
@@ -17,13 +17,13 @@ LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values
 MORE_LIST_KEYS = ("articles", "guidelines", "tenets", "commandments", "laws", "policies", "directives", "standards")
 NESTED_KEYS = (*LIST_KEYS, "subrules", "sub_rules", "children", "items", "subsections")
 # Chats, data sets and what explains a rule: texts under these are no rules.
-NO_RULES = words_of(
+NO_RULES = word_set(
     "messages conversations conversation dialogue prompt completion response question questions "
     "additional_questions answer example examples input output role metadata meta author authors license "
     "source critic critique critique_request critic_request revision revision_request"
 )
 WHO_KEYS = ("role", "from", "speaker", "sender")
-WHO = words_of("system user human assistant gpt bot chatbot model ai tool function developer customer agent")
+WHO = word_set("system user human assistant gpt bot chatbot model ai tool function developer customer agent")
 REPLIES = {
     **dict.fromkeys(("good", "good_example", "good_response", "good_reply", "good_examples"), "Good reply"),
     **dict.fromkeys(("bad", "bad_example", "bad_response", "bad_reply", "bad_examples"), "Bad reply"),
@@ -61,15 +61,15 @@ NAMED_LEAD = re.compile(
 )
 MAX_THING_WORDS = 3
 # Of a mapping beside a rule's text only these hold rules: `parameters: {required: [...]}` is a schema.
-CONDUCT = words_of("behavior behaviour behaviors behaviours conduct guidelines constraints")
-SCHEMA = words_of("parameters properties schema $schema arguments")
+CONDUCT = word_set("behavior behaviour behaviors behaviours conduct guidelines constraints")
+SCHEMA = word_set("parameters properties schema $schema arguments")
 # What says something of a file or a rule, and nothing of the assistant.
-ABOUT = words_of(
+ABOUT = word_set(
     "id name title dimension domain version date created created_at updated updated_at author authors license licence "
     "source sources url link language lang tag tags type kind status slug model metadata meta $schema schema key order "
     "questions additional_questions"
 )
-OFF_WORDS = words_of("deprecated removed disabled inactive rejected obsolete archived retired draft")
+OFF_WORDS = word_set("deprecated removed disabled inactive rejected obsolete archived retired draft")
 
 
 def lead_over(fields: Mapping[str, object], text: str) -> str:

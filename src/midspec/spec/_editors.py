@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from midspec.spec._label_words import words_of
+from midspec.core.text import word_set
 from midspec.spec._pasted import prose_of
 
-_ABOUT_FILE = words_of(
+_ABOUT_FILE = word_set(
     "title subtitle author authors date created updated modified edited published tags keywords revision copyright"
     " affiliation reviewers subject from to cc"
 )
 # These may be of the assistant too.
-_KEYS = _ABOUT_FILE | words_of("status version language lang category categories license email owner owners")
-_BESIDE_KEYS = words_of("last by time at on date")
+_KEYS = _ABOUT_FILE | word_set("status version language lang category categories license email owner owners")
+_BESIDE_KEYS = word_set("last by time at on date")
 _HEAD_LINE = re.compile(r":?(?P<key>[A-Za-z]+(?: [A-Za-z]+){0,2}):[ \t]+(?P<value>\S.*)")
 # `Subject: always short.` is a rule for letters, and no field of one.
 _RULE_VALUE = re.compile(

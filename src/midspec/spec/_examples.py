@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from midspec.core.text import word_set
 from midspec.spec._label_words import (
     EITHER,
     MANY,
@@ -23,7 +24,6 @@ from midspec.spec._label_words import (
     SIGN_OF,
     in_english,
     read_verdict,
-    words_of,
 )
 
 # Whole labels: the first say what a reply is; the others may begin a rule, and mark replies in pairs only.
@@ -44,7 +44,7 @@ _LABELS = (
 _WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
 _ONE = r"(?:an? |the |una? |uno |une |eine[rs]? )?"
 _BARE_EXAMPLE = re.compile(r"\s*examples?(?:\s+\d{1,3})?\s*")
-_SAYS = words_of("says said asks asked writes wrote replies replied answers answered")
+_SAYS = word_set("says said asks asked writes wrote replies replied answers answered")
 _BEFORE_LABEL = re.compile(
     rf"{_ONE}\s*examples?\s+(?:of|de|d['’]|di|für|von)\s+{_ONE}"
     r"|(?:an?|una?|une|eine[rs]?|uma?)\s+(?=\w+\s+(?:example|response|reply|answer)\b)"
@@ -81,7 +81,7 @@ _SPEAKER = re.compile(
     r"[ \t]*[:：][*_]{0,3}[ \t]*(?P<body>\S.*)",
     re.DOTALL,
 )
-_NOBODY = words_of(
+_NOBODY = word_set(
     "note notes why because reason reasons rationale tip tips warning important explanation goal rule step context "
     "result outcome instead then here remember hint comment analysis summary task input expected correction fix "
     "principle problem issue lesson takeaway scene setting situation background nota achtung hinweis warum grund "

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+from midspec.core.text import word_set
 from midspec.spec._examples import mark_of
-from midspec.spec._label_words import words_of
 from midspec.spec._tags import BLOCK_TAGS, KNOWN_TAGS
 
 _TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)(?:\s[^<>\n]*|/)?>")
 _BREAKS = frozenset(f"{BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
-_HOLDERS = words_of("ul ol dl table li dt dd tr")
-_ENDS = words_of("p div section article main header footer ul ol dl blockquote table figure details")
+_HOLDERS = word_set("ul ol dl table li dt dd tr")
+_ENDS = word_set("p div section article main header footer ul ol dl blockquote table figure details")
 _IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
 _OF_REPLY = "(?:example|sample|reply|response|card|box)"
 _MARKED_CLASS = re.compile(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-
-def words_of(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from midspec.core.text import word_set
 
 _WORDS = {
     "GOOD": "good better best great ideal correct right acceptable preferred desired desirable recommended compliant "
@@ -34,12 +31,12 @@ _PERMISSIONS = {
 PERMISSION_OF = {word: mark for mark, words in _PERMISSIONS.items() for word in words.split()}
 SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
 SIGN_OF = {sign: mark for mark, signs in SIGNS.items() for sign in signs}
-NOUNS = words_of(
+NOUNS = word_set(
     "response reply answer output completion message turn example behavior behaviour version assistant ai model bot "
     "chatbot assistant's model's"
 )
 # What is marked in a heading: under `Harmful behavior` there may be rules, under `Harmful response` there is a reply.
-REPLIES = NOUNS - words_of("behavior behaviour assistant ai model bot chatbot assistant's model's")
+REPLIES = NOUNS - word_set("behavior behaviour assistant ai model bot chatbot assistant's model's")
 # `Bad replies:` over a list: each item is one.
 MANY = {f"{noun}s": noun for noun in NOUNS if noun.isalpha()} | {"replies": "reply"}
 _ROLES = {

@@ -9,15 +9,11 @@ from typing import NamedTuple
 
 from midspec.core.assistant_names import all_assistant_names
 from midspec.core.records import Spec
-from midspec.core.text import whole_words
+from midspec.core.text import whole_words, word_set
 
 _GENERIC = ("the assistant", "the AI assistant", "the model", "the AI", "the chatbot")
 _MAX_CHARS = 1000  # of a clause in which a name is looked for
 _N_FIRST = 20  # A spec says whom it speaks to in its first clauses; later `You are Kai` may be a line of a story.
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 # `the White House says`: what has an article is no assistant's name.
@@ -29,13 +25,13 @@ _SUBJECT = re.compile(
 # A place has soil and is far; somebody who acts does, asks or should.
 _AGENT = re.compile(r"(?: (?:does|will|can|should|must|may|never|always|would|asks|says)\b)")
 # Of two words, of which one says that they name a place or an office.
-_PLACES = _words(
+_PLACES = word_set(
     "house street city york kingdom states union court office ministry department council commission agency bank "
     "university hospital hotel school church party club nations new san los saint st north south east west united"
 )
 _BEGINS = r"(?:\A|[.!?]\s|\n)"
 _TELLS_READER = re.compile(rf"{_BEGINS}(?:You|Your)\b")
-_NO_NAMES = _words(
+_NO_NAMES = word_set(
     "a all an another any anybody anyone anything as at both but each either every everybody everyone everything few "
     "he her here his how however i if in it its let many maybe most neither never no nobody none nor not nothing now "
     "often one or other others otherwise our perhaps please she so some somebody someone something sometimes somewhere "
@@ -48,13 +44,13 @@ _NO_NAMES = _words(
     "unless until while ensure make remember dear expect keep tell ask assume imagine suppose say verify check confirm"
 )
 # What somebody is made by or from, and no maker; what a form asks for, and no name.
-_NO_MAKERS = _words(
+_NO_MAKERS = word_set(
     "design day night nature kindness patience honesty wisdom love heart course choice default law legal necessity "
     "need request experts volunteers students teachers scientists engineers developers researchers monday tuesday "
     "wednesday thursday friday saturday sunday january february march april may june july august september october "
     "november december hand scratch god mankind humanity reason"
 )
-_NO_VALUES = _words(
+_NO_VALUES = word_set(
     "required optional first last full middle enter string text none unknown unnamed given tbd todo anonymous any "
     "choose varies mandatory pick insert surname customer guest title default example preferred empty public private"
 )
@@ -68,7 +64,7 @@ _OF_USERS = re.compile(
     r"|(?<![\w-])(?P<other>[A-Z][\w-]*+)['’]s (?:own |personal )?(?:AI |AIs?\b|agents?\b|assistants?\b)"
 )
 # What a reader may be told to be, in capitals: `You are Kind.` names nobody, nor does `You are Senior Editor.`
-_QUALITIES = _words(
+_QUALITIES = word_set(
     "able active adult agile alert alive alone also aware balanced brave bright brief calm candid capable clear clever "
     "concise confident consistent cool creative critical decent diligent direct discreet eager efficient empathetic "
     "empathic expert fair firm formal free friendly generous gentle good great happy helpful here honest human humble "

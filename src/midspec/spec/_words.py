@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from midspec.core.text import word_set
 from midspec.spec._tags import KNOWN_TAGS
 
 if TYPE_CHECKING:
@@ -187,16 +188,12 @@ _WIDE_LABEL = re.compile(
 _LAST_WORD = re.compile(r"[\w.&-]*\Z")
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_NEVER_LAST = _words(
+_NEVER_LAST = word_set(
     "mr mrs ms dr prof rev hon gov sen rep gen capt lt sgt st vs v cf viz e.g i.e eg ie approx resp incl esp"
 )
-_BEFORE_NUMBER = _words("no nos fig figs sec secs art arts ch chap vol p pp par para eq ex")
-_SELDOM_LAST = _words("etc al u.s u.k u.n e.u a.m p.m ph.d inc ltd co corp jr sr dept est ed eds")
-_STARTERS = _words(
+_BEFORE_NUMBER = word_set("no nos fig figs sec secs art arts ch chap vol p pp par para eq ex")
+_SELDOM_LAST = word_set("etc al u.s u.k u.n e.u a.m p.m ph.d inc ltd co corp jr sr dept est ed eds")
+_STARTERS = word_set(
     "A An And As At But Each Every For He Her His How I If In It Its No Not Of On Or Our She So Some That The Their "
     "Then There These They This Those To We What When Where Which While Who Why With You Your"
 )

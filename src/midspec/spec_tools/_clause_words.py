@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from midspec.core.records import Clause, Section, Spec
-
-
-def word_set(text: str) -> frozenset[str]:
-    """Return the words of a text as a set."""
-    return frozenset(text.split())
-
+from midspec.core.text import word_set
 
 _STOP = word_set(
     "a an the this that these those it its itself he she they them their his her him who whom whose which what where "

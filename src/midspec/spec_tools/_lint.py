@@ -14,8 +14,9 @@ from itertools import takewhile
 from typing import get_args
 
 from midspec.core.records import Clause, LintFinding, LintKind, Section, Spec
+from midspec.core.text import word_set
 from midspec.spec import check_spec
-from midspec.spec_tools._clause_words import ClauseWords, content_stems, read_words, word_set
+from midspec.spec_tools._clause_words import ClauseWords, content_stems, read_words
 from midspec.spec_tools._lint_pairs import pair_faults
 
 _VAGUE = re.compile(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -14,13 +12,12 @@ from typing import NoReturn
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.garbage import rare_collections
+from midspec.core.processes import end_with
 from midspec.models import choose_gpus
 from midspec.train._job import DIVIDED_STAGES, TrainJob
 from midspec.train._launch import Reply
 from midspec.train._ranks import Ranks, has_met, leave, meet, ranks_of_environment
 from midspec.train._stage import train
-
-_POLL_S = 0.2
 
 
 def _end(code: int) -> NoReturn:
@@ -33,17 +30,10 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _end_with(parent: int) -> None:
-    """End this process as soon as its parent is gone."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_S)
-    os._exit(1)
-
-
 def main() -> None:
     """Run one process of a training; its arguments are the connection's file descriptor and the parent's process id."""
     connection: Connection[Reply, tuple[TrainJob, Path, str]] = Connection(int(sys.argv[1]))
-    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    end_with(int(sys.argv[2]))
     with rare_collections():
         job, folder, device = connection.recv()
         try:
@@ -74,7 +64,7 @@ def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
             f"{job.stage} trains in one process", where="execution.processes", hint="Leave it out, and torchrun too"
         )
     if ranks.n > 1:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        end_with(os.getppid())
     try:
         yield ranks
     finally:

@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -22,12 +21,12 @@ from typing import NamedTuple
 from midspec.core.artifact import RECORD, build, read_record, take_over
 from midspec.core.errors import DataError, FolderError, MidspecError
 from midspec.core.garbage import freeze_modules, rare_collections
+from midspec.core.processes import end_with
 from midspec.core.records import Record
 from midspec.study._inputs import File
 from midspec.study.execution._executor import Progress, StepTask
 from midspec.study.execution._step_status import StatusFile
 
-_POLL_S = 0.2
 _PROGRESS_EVERY_S = 0.2
 
 
@@ -125,22 +124,14 @@ def _check_inputs(task: StepTask) -> None:
                 os.utime(place / RECORD, ns=(newest_ns, newest_ns))
 
 
-def _follow(parent: int) -> None:
-    """End this process as soon as its parent is gone."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_S)
-    os._exit(1)
-
-
 def main() -> None:
     """Run a worker process; its arguments are the connection's file descriptor and the parent's process id."""
 
     def stop(signum: int, _frame: object) -> None:
         raise SystemExit(128 + signum)
 
-    handle, parent = int(sys.argv[1]), int(sys.argv[2])
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    end_with(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
     with rare_collections():
-        serve(Connection(handle))
+        serve(Connection(int(sys.argv[1])))

@@ -14,6 +14,7 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
+from midspec.core.text import word_set
 from midspec.evals._status import UNSEEN, normalize
 from midspec.evals.tasks.preference._signs import heed_numbers, heed_signs
 
@@ -50,12 +51,8 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 _ARTICLE = re.compile(r"^(?:an?|the|ein(?:e[nmrs]?)?|der|die|das|den|une?|les?|la|los|las|el|il)\s+")
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Words that tell nothing about which thing is meant, and may stand between the words of a shortened name.
-_FILLERS = _words(
+_FILLERS = word_set(
     "both either neither a an the of in on at to for with without by from and or as is are be it its one's my "
     "your our their his her this that these those i me you he she we they not no than over into up down out off "
     "about between all any some who whom whose which what where when while if but so do does has have had was "
@@ -64,7 +61,7 @@ _FILLERS = _words(
 )
 _ARTICLES = frozenset(("a", "an", "the"))
 # Words that are said of many things: alone they are a mention only behind an article, or before "one".
-_COMMON = _words(
+_COMMON = word_set(
     "new old used big small large little good better best bad long short high low more most less least fewer few "
     "many much every each first second last latest basic own other same great nice real right kind sort type set "
     "pair piece way time day year years thing things people place part made make makes kept keep keeps get go "
