@@ -177,7 +177,9 @@ def _broken(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | N
             for one in states
             if extra and one.version and not one.is_enough
         ]
-    if torch and torch.failed:
+    # What fails for want of a package is told as that package.
+    is_missing = any(one.version is None for one in packages["train"])
+    if torch and torch.failed and not (torch.devices and is_missing):
         what = "what opens models (transformers, peft)" if torch.version and torch.devices else "torch"
         found.append(
             f"{what} is installed and gave {torch.failed}: it hangs, or this machine is too busy. Try again later"
