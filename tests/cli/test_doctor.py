@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from midspec.cli import main
-from midspec.cli._diagnosis import advice_on_torch, installed_packages
+from midspec.cli._diagnosis import PackageState, advice_on_torch, broken_parts, installed_packages
 from midspec.models import DeviceFound, TorchFound, check_devices
 
 CPU = DeviceFound(name="cpu", about="1 of 8 threads")
@@ -102,6 +102,14 @@ def test_a_torch_that_does_not_import_is_one_line(
     assert complained.count("\n") == 1
     assert "cores" in shown  # all else is told as ever
     assert "without CUDA" not in shown
+
+
+@pytest.mark.parametrize(("version", "said"), [(None, 0), ("99", 1)])
+def test_what_fails_for_want_of_a_package_is_not_called_installed(version: str | None, said: int) -> None:
+    state = PackageState(name="peft", wanted="peft>=0.1", version=version, is_enough=version is not None)
+    torch = TorchFound(version="2.13", devices=(CPU,), failed="No module named 'huggingface_hub'")
+    told = broken_parts({"": (), "train": (state,)}, torch)
+    assert [line.startswith("what opens models (transformers, peft) is installed") for line in told] == [True] * said
 
 
 def test_a_torch_that_is_late_is_not_called_broken_as_a_busy_machine_is_late_too(

@@ -118,7 +118,7 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
         programs={name: shutil.which(program) for name, program in _PROGRAMS.items()},
         gpus=gpus,
         torch=None,
-        broken=tuple(_broken(packages, None)),
+        broken=tuple(broken_parts(packages, None)),
         advice=(*unknown, *_advice_on_room(grants, folders), *extras),
     )
     return measured(found) if is_measuring else found
@@ -130,7 +130,9 @@ def measured(found: Diagnosis) -> Diagnosis:
         return found
     torch = check_devices()
     advice = (*advice_on_torch(torch, found.gpus), *found.advice)
-    return found.model_copy(update={"torch": torch, "broken": tuple(_broken(found.packages, torch)), "advice": advice})
+    return found.model_copy(
+        update={"torch": torch, "broken": tuple(broken_parts(found.packages, torch)), "advice": advice}
+    )
 
 
 def installed_packages() -> dict[str, tuple[PackageState, ...]]:
@@ -164,7 +166,7 @@ def _states(lines: list[str], extra: str) -> Iterator[PackageState]:
         )
 
 
-def _broken(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | None) -> list[str]:
+def broken_parts(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | None) -> list[str]:
     """Say what is needed or installed and does not work."""
     found = []
     for one in packages[""]:
