@@ -74,7 +74,7 @@ def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -
     seeds_of: dict[tuple[str, str], list[int]] = {}
     for seed in config.run_seeds:
         of_seed = [step for step in steps.values() if step.record.identity.config.get("seed") == seed]
-        for what, values in _compared(of_seed, config):
+        for what, values in compared_in_training(of_seed, config):
             if len(set(values.values())) > 1:
                 seeds_of.setdefault((what, _listed(values)), []).append(seed)
     for (what, listed), seeds in seeds_of.items():
@@ -82,7 +82,9 @@ def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -
         yield _not_matched(what, f"{listed} ({'seed' if len(seeds) == 1 else 'seeds'} {numbers})")
 
 
-def _compared(of_seed: Sequence[FinishedStep], config: StudyConfig) -> Iterator[tuple[str, dict[str, object]]]:
+def compared_in_training(
+    of_seed: Sequence[FinishedStep], config: StudyConfig
+) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield what the arms of one seed must have in common, with its value in each step."""
     first = {"+".join(arm.chain[0].midtrain) for arm in config.arms.values() if arm.chain}
     midtrained = {step.group: step.record for step in of_seed if step.kind == "midtrain" and step.label in first}
