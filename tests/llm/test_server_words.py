@@ -94,6 +94,7 @@ PASSING: list[tuple[int, Any]] = [
     (429, error("Too many requests: insufficient funds for a burst")),
     (429, error("Not enough credits in the token bucket; retry in 3s")),
     (429, error("This request requires more credits than your per-minute allowance; slow down.")),
+    (429, error("Your team does not have any credits left for this minute.")),
     (429, error("60 requests/minute in your tier; a daily spend limit applies from tier 2.")),
     (429, error("You are near your spending limit; slow down. Rate limit exceeded, retry after 5 seconds")),
     (429, error("Rate budget has been exceeded, retry in 5s")),

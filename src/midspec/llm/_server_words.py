@@ -47,6 +47,7 @@ _NO_CREDIT = re.compile(
 _FILLS_AGAIN = re.compile(
     r"allocated quota exceeded"  # Alibaba of a minute's tokens, under OpenAI's code
     r"|\b(?:burst|bucket|slow down|per-minute allowance)\b|\bretry (?:after|in) \d"
+    r"|\bcredits? (?:left |remaining )?(?:for|in|within) (?:this|the current) (?:second|minute|hour|window)\b"
 )
 _OVER_LIMIT = re.compile(
     r"billing_hard_limit|\bbudget_exceeded\b|exceededbudget"
