@@ -233,9 +233,10 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
         holds_files = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         # Another writer may have moved its result here between the two looks.
         if holds_files and (record := read_record(folder)) is None:
-            raise FolderError(
-                "holds files that are not a midspec result", where=str(folder), hint="Choose another --out"
+            what = (
+                "holds files that are not a midspec result" if folder.is_dir() else "is a file, not a result's folder"
             )
+            raise FolderError(what, where=str(folder), hint="Choose another --out")
     if record is None:
         return None
     name, kind = (step.partition("@")[0] for step in (identity.step, record.identity.step))
