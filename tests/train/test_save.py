@@ -169,10 +169,23 @@ def test_a_gpu_out_of_memory_keeps_the_checkpoint_and_a_smaller_micro_batch_goes
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
 
 
-def test_a_cpu_out_of_memory_is_one_line_too(make_job: MakeJob, tmp_path: Path) -> None:
-    error = RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried")
-    with pytest.raises(ConfigError, match="memory is too small for 4 rows"):
-        make(make_job(), tmp_path / "out", Watch(3, error))
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you"), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 18.08 GB, max allowed: 18.13 GB)."), True),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("The size of tensor a (128) must match the size of tensor b (255)"), False),
+    ],
+)
+def test_a_lack_of_memory_is_one_line_in_every_form_of_torch(
+    make_job: MakeJob, tmp_path: Path, error: RuntimeError, is_one: bool
+) -> None:
+    expected, says = (ConfigError, "memory is too small for 4 rows") if is_one else (type(error), None)
+    with pytest.raises(expected, match=says):
+        make(make_job(), tmp_path / "out", Watch(1, error))
 
 
 @pytest.fixture
@@ -282,6 +295,7 @@ def generation(folder: Path) -> dict[str, Any]:
     ("settings", "says", "saved"),
     [
         ({"temperature": 0.9, "top_p": 0.6}, "do_sample: true", {"temperature": 0.9, "top_p": 0.6, "do_sample": True}),
+        ({"temperature": 0.0}, "do_sample: true", {"temperature": 1.0, "top_k": 1, "do_sample": True}),
         ({"temperature": 0.9, "num_beams": 1, "length_penalty": 2.0}, "only its token ids", {}),
     ],
 )
@@ -300,7 +314,8 @@ def test_a_parents_invalid_generation_settings_are_mended_and_told(
         make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "out")
     assert sum(says in record.message for record in caplog.records) == 1
     found = generation(tmp_path / "out")
-    assert {name: found.get(name) for name in ("temperature", "top_p", "do_sample") if found.get(name)} == saved
+    names = ("temperature", "top_p", "top_k", "do_sample")
+    assert {name: found.get(name) for name in names if found.get(name)} == saved
     assert found["eos_token_id"] == [1, 4]
 
 

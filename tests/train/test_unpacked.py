@@ -123,6 +123,24 @@ def test_a_model_that_leaks_is_refused_where_packing_is_a_must(
         trained(job, tmp_path / "out")
 
 
+def test_rows_wider_than_a_models_mask_hold_one_document_each(
+    make_job: MakeJob, parent: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tables = {"gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "num_heads": 4}, "gpt2": {}}
+    sizes = SIZES | {"max_position_embeddings": 64, "bos_token_id": 1}
+    base = parent("llama")  # its tokenizer
+    for family, more in tables.items():
+        AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **(sizes | more))).save_pretrained(base)
+        job = make_job(stage="midtrain", parent=str(base), recipe={"row_tokens": 128, "n_updates": 2})
+        assert trained(job, tmp_path / f"{family} out").summary.get("packed", True) is (family == "gpt2")
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt_neo", **(sizes | tables["gpt_neo"]))).save_pretrained(
+        base
+    )
+    job = make_job(stage="midtrain", parent=str(base), recipe={"row_tokens": 128, "n_updates": 2, "pack": "always"})
+    with pytest.raises(CheckpointError, match=r"takes no packed row of .* tokens\. Lower recipe\.row_tokens"):
+        trained(job, tmp_path / "always")
+
+
 def test_the_padding_of_documents_that_stand_alone_is_counted(make_job: MakeJob) -> None:
     packed, apart = preflight(make_job()), preflight(make_job(recipe={"pack": "never"}))
     assert apart.real_tokens == packed.real_tokens

@@ -33,6 +33,7 @@ from ._merge import export_weights as export_weights
 from ._merge import open_merged as open_merged
 from ._open import OPENING_ERRORS as OPENING_ERRORS
 from ._open import base_apart as base_apart
+from ._open import lacks_memory as lacks_memory
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
 from ._open import open_config as open_config

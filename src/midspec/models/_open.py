@@ -49,6 +49,14 @@ OPENING_ERRORS = (
 )
 """What transformers and its kin raise of files that are damaged, or whose values don't fit each other."""
 
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC_FAILED")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory is too small: torch has a type for some of a GPU's alone."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None)
+
 
 def use_threads(n: int | None = None) -> int:
     """Set how many CPU threads this process computes with; returns that number.
@@ -253,10 +261,8 @@ def refuse_uncomputed(model: Any, where: str) -> None:
     try:
         with torch.no_grad():  # what a layer keeps of it may be used in training
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
-    except torch.OutOfMemoryError:
-        raise
-    except (*OPENING_ERRORS, NotImplementedError, NameError) as error:
-        if "can't allocate memory" in str(error):  # torch on a CPU
+    except (*OPENING_ERRORS, MemoryError, NotImplementedError, NameError) as error:
+        if lacks_memory(error):
             raise
         reason = one_line(error, 120)
         what = "the model that config.json describes can't be computed"

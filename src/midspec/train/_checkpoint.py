@@ -32,6 +32,7 @@ from midspec.models import (
     copy_vocabularies,
     find_checkpoint,
     generation_ends,
+    lacks_memory,
     load_model,
     load_tokenizer,
     open_merged,
@@ -176,10 +177,8 @@ def fitting(what: str, where: str, hint: str, folder: Path | None = None) -> Ite
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # On a CPU torch raises a RuntimeError that its allocator "can't allocate memory".
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
             raise
         more = "" if folder is None else goes_on(folder)
         raise ConfigError(f"the memory is too small for {what}", where=where, hint=hint + more) from error
@@ -311,7 +310,8 @@ def _valid(generation: GenerationConfig, where: str) -> GenerationConfig:
     reason = _invalid(generation)
     if not reason:
         return generation
-    sampled = GenerationConfig.from_dict({**generation.to_dict(), "do_sample": True})
+    greedy = {"temperature": 1.0, "top_k": 1} if generation.temperature == 0 else {}  # no 0 where one samples
+    sampled = GenerationConfig.from_dict({**generation.to_dict(), "do_sample": True, **greedy})
     if not _invalid(sampled):
         note("generation_config.json sets sampling without do_sample; it is saved with do_sample: true", where)
         return sampled

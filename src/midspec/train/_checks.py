@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from midspec.core.errors import CheckpointError
+from midspec.models import lacks_memory
 from midspec.train._pack import Piece, collate
 from midspec.train._ranks import ALONE, Ranks, local_part, reshard
 
@@ -46,6 +47,30 @@ def refuse_leaks(model: Any, device: torch.device, where: str) -> None:
             where=where,
             hint="Set recipe.pack to auto or never: one document a row",
         )
+
+
+def takes_row(model: Any, device: torch.device, width: int) -> bool:
+    """Tell whether rows of `width` tokens can be computed, though no document in them is longer than its positions.
+
+    Most families have no table but that of positions, which are counted within documents; GPT-Neo has a mask as wide.
+    """
+    if width <= (getattr(model.config.get_text_config(), "max_position_embeddings", None) or width):
+        return True
+    piece = Piece(np.zeros(1, np.int32), np.ones(1, bool))
+    inputs = {name: tensor.to(device) for name, tensor in collate([[piece] * 2], width=width, pad_id=0).items()}
+    inputs.pop("labels")
+    training = model.training
+    model.eval()  # so that no random number is drawn
+    try:
+        with torch.no_grad():
+            model(**inputs, use_cache=False)
+    except (RuntimeError, ValueError) as error:
+        if lacks_memory(error):
+            raise
+        return False
+    finally:
+        model.train(training)
+    return True
 
 
 def refuse_unopened(model: Any, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import JsonValue
 
 from midspec.core.artifact import CHECKPOINTS, Built, write_json, write_rows
+from midspec.core.errors import CheckpointError
 from midspec.core.records import Strict
 from midspec.models import find_checkpoint, only_here
 from midspec.train._job import MetricsRow, Preflight, Progress, Trained, TrainJob
@@ -247,18 +248,22 @@ def _choose_computation(
 def _packed_or_not(
     plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, pack: str, where: str
 ) -> Plan | DpoPlan | GrpoPlan:
-    """Return the plan with one document a row, where the model does not keep packed documents apart.
+    """Return the plan with one document a row, where the model does not keep packed documents apart, or takes no row.
 
     Raises:
         CheckpointError: it does not, and `pack` is "always".
     """
-    from midspec.train._checks import leak, refuse_leaks
+    from midspec.train._checks import leak, refuse_leaks, takes_row
     from midspec.train._plan import Plan, unpacked
 
     if not isinstance(plan, Plan):
         return plan
+    width = plan.preflight.row_width
     if pack == "always":
         refuse_leaks(model, device, where)
-    elif plan.preflight.packed and leak(model, device):
+        if not takes_row(model, device, width):
+            hint = "Lower recipe.row_tokens to the model's positions, or set recipe.pack to auto"
+            raise CheckpointError(f"this kind of model takes no packed row of {width} tokens", where=where, hint=hint)
+    elif plan.preflight.packed and (leak(model, device) or not takes_row(model, device, width)):
         return unpacked(plan)
     return plan
