@@ -397,3 +397,18 @@ def test_nothing_is_scored_of_an_empty_text(saved: Saved) -> None:
     with pytest.raises(DataError, match="goes on from"):
         model.continuation_logprobs(["today"], [" "])
     assert model.document_logprobs([]) == []
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"), MemoryError("no memory")]
+)
+def test_a_model_that_does_not_fit_is_told_in_one_line_before_anything_is_asked(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def forward(*_: Any) -> torch.Tensor:
+        raise error
+
+    folder = saved("llama")
+    monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
+    with pytest.raises(CheckpointError, match="the model does not fit the memory of cpu"):
+        opened(folder)

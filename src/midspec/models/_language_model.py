@@ -15,13 +15,20 @@ from typing import Any, final
 import torch
 from pydantic import JsonValue
 
-from midspec.core.errors import CheckpointError, DataError
+from midspec.core.errors import CheckpointError, DataError, one_line
 from midspec.core.records import Checkpoint, Message
 from midspec.models._answers import opens_reasoning
 from midspec.models._cache import NO_PREFIX, Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
 from midspec.models._generation import cache_argument, continue_batch
-from midspec.models._open import load_model, pick_device, refuse_uncomputed, tokenizer_of, use_threads
+from midspec.models._open import (
+    lacks_memory,
+    load_model,
+    pick_device,
+    refuse_uncomputed,
+    tokenizer_of,
+    use_threads,
+)
 from midspec.models._precision import (
     fold_rows_for_logits,
     hidden_size_of,
@@ -377,10 +384,17 @@ def open_checkpoint(
         if chosen != torch.float32:
             exact = cache(lambda: load_model(checkpoint, dtype=torch.float32).to(place).eval())
     tokenizer = tokenizer_of(checkpoint)
-    model = load_model(checkpoint, dtype=chosen).to(place).eval()
-    if exact is not None and getattr(model, "hf_quantizer", None) is None:
-        model = model.to(chosen)  # an adapter opens in float32 over whatever base
-    refuse_uncomputed(model, checkpoint.model)
+    try:
+        model = load_model(checkpoint, dtype=chosen).to(place).eval()
+        if exact is not None and getattr(model, "hf_quantizer", None) is None:
+            model = model.to(chosen)  # an adapter opens in float32 over whatever base
+        refuse_uncomputed(model, checkpoint.model)
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        what = f"the model does not fit the memory of {place} ({one_line(error, 120)})"
+        hint = "Name another device, or end what else computes there"
+        raise CheckpointError(what, where=checkpoint.model, hint=hint) from error
     fold_rows_for_logits(model)
     template = ChatTemplate(tokenizer, template_args, ends=generation_ends(model))
     return LanguageModel(model, tokenizer, place, template, exact)
