@@ -13,7 +13,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from midspec.core.artifact import CHECKPOINTS
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, plural
 from midspec.core.garbage import rare_collections
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting
@@ -92,8 +92,8 @@ def run_updates(
     pad_id = min(pad_id, model.get_input_embeddings().weight.shape[0] - 1)
     trainer = _trainer(model, job, plan, checkpoints, device, computation, pad_id, recorder, shards)
     n_rows = trainer.args.per_device_train_batch_size
-    too_much = f"{n_rows} rows of {plan.preflight.row_width} tokens at once"
-    hint = "Lower it, or set execution.gradient_checkpointing"
+    too_much = f"{plural(n_rows, 'row')} of {plan.preflight.row_width} tokens at once"
+    hint = f"{'Lower it, or set' if n_rows > 1 else 'Set'} execution.gradient_checkpointing"
     trainer.add_callback(KeepCheckpoints(job, tokenizer, folder, shards))
     with (
         fitting(too_much, "recipe.micro_batch", hint, folder),

@@ -9,6 +9,7 @@ import torch
 from transformers import PrinterCallback
 
 from midspec.core.artifact import CHECKPOINTS
+from midspec.core.errors import plural
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting
 from midspec.train._job import MetricsRow, TrainJob
@@ -98,8 +99,9 @@ def run_trainer(trainer: Any, recorder: Recorder, row_type: type[MetricsRow], fo
     last = whole_checkpoint(folder, row_type)
     recorder.go_on_from(last, row_type)
     trainer.pop_callback(PrinterCallback)
-    too_much = f"{trainer.args.per_device_train_batch_size} rows at once"
-    hint = "Lower it, or set execution.gradient_checkpointing"
+    n_rows = trainer.args.per_device_train_batch_size
+    too_much = f"{plural(n_rows, 'row')} at once"
+    hint = f"{'Lower it, or set' if n_rows > 1 else 'Set'} execution.gradient_checkpointing"
     with fitting(too_much, "recipe.micro_batch", hint, folder), recorder.stop, quiet():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
